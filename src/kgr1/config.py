@@ -1,0 +1,151 @@
+"""Settings: frozen records read from TOML files and command-line overrides; unknown keys are refused.
+
+A settings file has one table per record below, e.g.::
+
+    [agent]
+    max_turns = 7
+
+    [train]
+    steps = 40
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from kgr1.errors import SettingsError
+from kgr1.types import Record
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+class AgentSettings(Record):
+    """How the agent talks to the graph (SPEC section 3)."""
+
+    max_turns: int = Field(default=5, ge=1, le=64, description="H, turns per episode including the answer")
+    max_new_tokens: int = Field(default=256, ge=8, description="tokens the model may write in one turn")
+    observation_tokens: int = Field(default=512, ge=16, description="token budget of one observation")
+    prompt: Literal["paper", "short"] = Field(default="short", description="prompt template")
+    layout: Literal["flat", "tree"] = Field(default="flat", description="how results are laid out")
+
+
+class SamplingSettings(Record):
+    """How tokens are drawn. ``temperature`` 0 is greedy."""
+
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int = 0
+
+
+class RewardSettings(Record):
+    """Weights of SPEC section 4."""
+
+    w_fmt: float = 0.5
+    w_kg: float = 0.5
+    w_ans: float = 0.5
+    w_f1: float = 1.0
+    w_ret: float = 1.0
+
+
+class ColdstartSettings(Record):
+    """Supervised fine-tuning on expert trajectories (SPEC section 6)."""
+
+    trajectories: int = Field(default=240, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    batch_size: int = Field(default=8, ge=1, description="trajectories per optimizer step")
+    micro_batch_size: int = Field(default=4, ge=1, description="trajectories per forward pass")
+    lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
+    recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
+    seed: int = 0
+    save_steps: int = Field(default=10, ge=1)
+
+
+class TrainSettings(Record):
+    """Multi-turn GRPO (SPEC section 5)."""
+
+    steps: int = Field(default=30, ge=1)
+    questions_per_step: int = Field(default=4, ge=1)
+    group_size: int = Field(default=8, ge=2, description="N, episodes per question")
+    learning_rate: float = Field(default=1e-6, gt=0)
+    beta: float = Field(default=0.01, ge=0, description="weight of the KL penalty")
+    clip: float = Field(default=0.2, gt=0)
+    credit: Literal["turn", "split", "trajectory"] = "turn"
+    baseline: Literal["turn", "episode"] = Field(default="turn", description="weights of the group baseline")
+    lam: float = Field(default=1.0, ge=0, description="lambda, weight of the outcome in a turn's return")
+    temperature: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    lora_rank: int = Field(default=16, ge=0, description="0 trains all weights")
+    micro_batch_size: int = Field(default=8, ge=1, description="episodes per forward pass")
+    updates_per_batch: int = Field(default=1, ge=1, description="optimizer passes over one batch of episodes")
+    seed: int = 0
+    save_steps: int = Field(default=5, ge=1)
+    eval_steps: int = Field(default=0, ge=0, description="0: no evaluation during training")
+    eval_questions: int = Field(default=50, ge=1)
+
+
+class Settings(Record):
+    """Everything a run needs besides its data and model; saved beside its results."""
+
+    agent: AgentSettings = AgentSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    reward: RewardSettings = RewardSettings()
+    coldstart: ColdstartSettings = ColdstartSettings()
+    train: TrainSettings = TrainSettings()
+
+
+R = TypeVar("R", bound=Record)
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read a TOML file (or the defaults) and apply overrides such as ``agent.max_turns=7``.
+
+    Raises :class:`SettingsError` for a file that cannot be read, an unknown key or a value out of range.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise SettingsError(f"Cannot read the settings file {path}: {error.strerror}.", path=str(path)) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
+    for override in overrides:
+        _apply(data, override)
+    return validate(Settings, data, source=str(path) if path else "command line")
+
+
+def validate(cls: type[R], data: Mapping[str, Any], source: str) -> R:
+    """Build a settings record; every problem is named with its key."""
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                problems.append(f"unknown key '{key}'")
+            else:
+                problems.append(f"'{key}': {item['msg']}")
+        raise SettingsError(f"Settings from {source}: {'; '.join(problems)}.", source=source) from error
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) != 2 or not all(parts):
+        raise SettingsError(f"'{override}' is not of the form table.key=value, e.g. agent.max_turns=7.")
+    try:
+        value: Any = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = data.setdefault(parts[0], {})
+    if not isinstance(table, dict):
+        raise SettingsError(f"'{parts[0]}' is not a settings table.")
+    table[parts[1]] = value

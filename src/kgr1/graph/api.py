@@ -1,0 +1,42 @@
+"""The protocol that every graph backend satisfies, in process or remote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from kgr1.types import Observation, Query, Record
+
+
+class GraphInfo(Record):
+    """What a user wants to know about a graph before asking it anything."""
+
+    name: str
+    triples: int
+    entities: int
+    relations: int
+    question_graphs: int = 0
+    ambiguous_names: int = 0  # names that stand for more than one entity
+    bytes: int = 0  # size on disk, 0 if not on disk
+
+
+@runtime_checkable
+class KnowledgeGraph(Protocol):
+    """One-hop retrieval over a graph (SPEC section 2).
+
+    ``execute`` answers a batch in order: exactly one observation a query. What the caller got wrong comes back as an
+    observation with an error code; only a backend that cannot answer at all raises
+    :class:`kgr1.errors.GraphServerError`.
+    """
+
+    def execute(self, queries: Sequence[Query]) -> list[Observation]:
+        """Answer every query; same length and order as ``queries``."""
+        ...
+
+    def info(self) -> GraphInfo:
+        """Counts of the graph."""
+        ...
+
+    def close(self) -> None:
+        """Release files or connections; calling it twice is fine."""
+        ...

@@ -1,0 +1,237 @@
+"""The vocabulary that every other module shares.
+
+All records are frozen pydantic models: they refuse unknown fields, compare by value and turn into one JSON
+line with ``model_dump_json()`` and back with ``model_validate_json()``. An :class:`Episode` is the one record
+of a run of the agent: it can be replayed, rescored and drawn without the model or the graph.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Operation(StrEnum):
+    """The retrieval operations (SPEC section 2). ``e`` is the subject of *tail*, the object of *head*."""
+
+    GET_TAIL_RELATIONS = "get_tail_relations"
+    GET_HEAD_RELATIONS = "get_head_relations"
+    GET_TAIL_ENTITIES = "get_tail_entities"
+    GET_HEAD_ENTITIES = "get_head_entities"
+
+    @property
+    def takes_relation(self) -> bool:
+        """True for the two operations that return entities."""
+        return self in (Operation.GET_TAIL_ENTITIES, Operation.GET_HEAD_ENTITIES)
+
+    @property
+    def returns_entities(self) -> bool:
+        """True if results are entities, False if they are relations."""
+        return self.takes_relation
+
+    @property
+    def outgoing(self) -> bool:
+        """True if the queried entity stands as the subject of the matching triples."""
+        return self in (Operation.GET_TAIL_RELATIONS, Operation.GET_TAIL_ENTITIES)
+
+
+OPERATION_ALIASES: dict[str, Operation] = {
+    "get_relations_out": Operation.GET_TAIL_RELATIONS,
+    "get_relations_in": Operation.GET_HEAD_RELATIONS,
+    "get_entities_out": Operation.GET_TAIL_ENTITIES,
+    "get_entities_in": Operation.GET_HEAD_ENTITIES,
+}
+"""Names that published checkpoints use for the same operations."""
+
+
+class ErrorCode(StrEnum):
+    """What a query can be answered with instead of a result (SPEC section 2)."""
+
+    SERVER_ERROR = "KG_SERVER_ERROR"
+    FORMAT_ERROR = "KG_FORMAT_ERROR"
+    SAMPLE_NOT_FOUND = "KG_SAMPLE_NOT_FOUND"
+    ENTITY_NOT_FOUND = "KG_ENTITY_NOT_FOUND"
+    RELATION_NOT_FOUND = "KG_RELATION_NOT_FOUND"
+    NO_RESULTS = "KG_NO_RESULTS"
+
+
+class StopReason(StrEnum):
+    """Why an episode ended."""
+
+    ANSWERED = "answered"  # a well-formed answer action
+    MAX_TURNS = "max_turns"  # H turns without an answer
+    CONTEXT_FULL = "context_full"  # the next turn would not fit the model's context
+    POLICY_ERROR = "policy_error"  # the model server failed
+    GRAPH_ERROR = "graph_error"  # the graph server failed
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped sampling a turn."""
+
+    STOP = "stop"  # an action was completed
+    EOS = "eos"  # the model ended its message
+    LENGTH = "length"  # the token limit of the turn
+
+
+class Triple(NamedTuple):
+    """One fact, by display names."""
+
+    head: str
+    relation: str
+    tail: str
+
+
+class Query(Record):
+    """One retrieval operation on one graph."""
+
+    operation: Operation
+    entity: str
+    relation: str | None = None
+    graph_id: str | None = None  # a question graph inside the store; None is the whole graph
+
+    def to_text(self) -> str:
+        """The calling form that the parser accepts, e.g. ``get_tail_entities("Paris", "country")``."""
+        arguments = [self.entity] if self.relation is None else [self.entity, self.relation]
+        return f"{self.operation.value}({', '.join(_quote(a) for a in arguments)})"
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+class Observation(Record):
+    """The graph's answer to one query: a sorted result, or an error code with a sentence.
+
+    ``names`` are display names: unique within the graph and usable as arguments of the next query. ``ids`` runs
+    parallel to ``names`` and holds the stable identifiers (for relations, the names again). ``total`` counts the
+    results before any cut by the backend.
+    """
+
+    query: Query
+    names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    total: int = 0
+    error: ErrorCode | None = None
+    message: str = ""  # one sentence for the model, only with an error
+
+    @property
+    def ok(self) -> bool:
+        """True if there is at least one result."""
+        return self.error is None and bool(self.names)
+
+    def triples(self, shown: int | None = None) -> tuple[Triple, ...]:
+        """The facts behind the first ``shown`` entity results (all of them if None; empty for relations)."""
+        query = self.query
+        if self.error is not None or not query.operation.returns_entities or query.relation is None:
+            return ()
+        if query.operation.outgoing:
+            return tuple(Triple(query.entity, query.relation, n) for n in self.names[:shown])
+        return tuple(Triple(n, query.relation, query.entity) for n in self.names[:shown])
+
+
+class GoldAnswer(Record):
+    """One gold entity. ``id`` is None where the data set only gives names."""
+
+    label: str
+    id: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class Question(Record):
+    """One KGQA item without its graph: (q, topics, A_q) of SPEC section 1."""
+
+    id: str
+    text: str
+    topics: tuple[str, ...]
+    answers: tuple[GoldAnswer, ...]
+    dataset: str = ""
+    split: str = ""
+    graph_id: str | None = None
+    hops: int | None = None
+    kind: str = ""  # e.g. "chain", "intersection", or the data set's own question type
+    gold_path: tuple[str, ...] = ()  # relation names from the (first) topic; "^r" walks r from tail to head
+
+
+class Answer(Record):
+    """The answer action: the listed names in the model's order, without duplicates."""
+
+    names: tuple[str, ...]
+
+
+class Turn(Record):
+    """One turn: what the model wrote, what it meant, and what the graph said.
+
+    ``token_ids`` are exactly the ids the engine sampled (T_turn) and ``logprobs`` their log-probabilities under the
+    sampling distribution; both are empty for policies that write text. ``information`` is the text shown to the model
+    and ``information_ids`` the ids that were appended to its context.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish: FinishReason = FinishReason.STOP
+    query: Query | None = None
+    answer: Answer | None = None
+    well_formed: bool = False  # exactly one think block, then exactly one action (v_fmt)
+    observation: Observation | None = None
+    shown: int = 0  # how many of the observation's names the model saw
+    information: str = ""
+    information_ids: tuple[int, ...] = ()
+    generate_s: float = 0.0
+    graph_s: float = 0.0
+
+    @property
+    def shown_entities(self) -> tuple[str, ...]:
+        """The entity results that the model saw in this turn."""
+        if self.observation is None or not self.observation.query.operation.returns_entities:
+            return ()
+        return self.observation.names[: self.shown]
+
+    @property
+    def shown_entity_ids(self) -> tuple[str, ...]:
+        """Identifiers of :attr:`shown_entities`, in the same order."""
+        if self.observation is None or not self.observation.query.operation.returns_entities:
+            return ()
+        return self.observation.ids[: self.shown]
+
+
+class Usage(Record):
+    """The ledger of one episode. ``prompt_tokens`` sums the context length over all model calls."""
+
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    context_tokens: int = 0  # length of the final context
+    model_calls: int = 0
+    graph_calls: int = 0
+    seconds: float = 0.0
+
+
+class Episode(Record):
+    """The one record of a run of an agent on a question."""
+
+    question: Question
+    turns: tuple[Turn, ...]
+    stop: StopReason
+    answers: tuple[str, ...] = ()
+    answer_ids: tuple[str | None, ...] = ()  # parallel to answers; None where the trace does not show the name
+    evidence: tuple[Triple, ...] = ()  # facts shown to the model that connect a topic with an answer
+    prompt: str = ""
+    prompt_ids: tuple[int, ...] = ()
+    usage: Usage = Field(default_factory=Usage)
+    policy: str = ""
+    seed: int = 0
+    sample: int = 0  # index inside the group or among N runs
+    max_turns: int = 0  # H
+    error: str = ""  # message of a policy or graph failure
+    schema_version: int = SCHEMA_VERSION
