@@ -1,0 +1,17 @@
+"""Fixtures that every test package shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the published question sets; they may not be shipped, so tests skip without them."""
+    root = Path(os.environ.get("KGR1_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"needs the question sets in {root} (set KGR1_DATA)")
+    return root
