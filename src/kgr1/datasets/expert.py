@@ -1,0 +1,279 @@
+"""Expert trajectories made by the program: the material of the cold start (SPEC section 6).
+
+The expert walks the question's path on the real graph and writes the turns that a good agent would write. It may also
+make one realistic mistake and recover from it. Whatever it returns has been checked against the graph: the last step
+lists exactly the gold answers, with names copied from the results.
+
+Path encoding (``Question.gold_path``): relation names from the topic, ``^r`` walks ``r`` from tail to head. ``&``
+starts the branch of the next topic of an intersection: ``("r1", "&", "^r2")`` means "``r1`` of the first topic" and
+"what points with ``r2`` to the second topic", and the answers are the entities that stand in both results.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kgr1.datasets.paths import AND, Hop, find_path, matches_gold, parse_path
+from kgr1.datasets.phrasing import think
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.types import Answer, Observation, Query, Question, Record
+
+MISTAKES = ("name", "relation", "branch", "direction")
+"""Kinds of mistakes: misspelt entity, guessed relation, wrong relation, wrong direction."""
+
+
+class Step(Record):
+    """One turn of the expert: a thought and then either a query or the answer."""
+
+    think: str
+    query: Query | None = None
+    answer: Answer | None = None
+    mistake: bool = False  # a wrong turn, shown so that the recovery can be learned; not to be imitated
+
+
+def expert_steps(
+    question: Question,
+    graph: KnowledgeGraph,
+    rng: random.Random,
+    *,
+    max_turns: int,
+    recovery: bool = False,
+    reuse_relations: bool = False,
+    max_answers: int = 30,
+) -> list[Step] | None:
+    """Turns that solve the question, or None if the expert cannot do it in ``max_turns`` turns with the answer.
+
+    Each hop lists the relations once and then asks every entity of the frontier. The path is ``gold_path`` or, without
+    one, a shortest path whose end is exactly the gold set (up to three hops, a bounded search). If the gold set leaves
+    out the topic itself ("other films by the director of X"), so does the expert.
+
+    ``recovery`` puts in one mistake and its recovery; None if none fits into the turns. ``reuse_relations`` lets the
+    expert skip a listing when an earlier one of the same direction has shown the relation, but only where the full
+    walk would not fit. Questions with more than ``max_answers`` gold answers are not solved: a long list does not fit
+    into an observation. Raises :class:`kgr1.errors.GraphServerError` if the graph does not answer.
+    """
+    if not question.topics or not 0 < len(question.answers) <= max_answers:
+        return None
+    branches = parse_path(question.gold_path) or find_path(question, graph, max_frontier=max_turns)
+    if not branches or len(branches) > len(question.topics):
+        return None
+    plans: list[tuple[str, int] | None] = [None]
+    if recovery:
+        plans = [(kind, hop) for kind in MISTAKES for hop in range(sum(len(branch) for branch in branches))]
+        rng.shuffle(plans)
+    for plan in plans:
+        for reuse in (False, True) if reuse_relations and plan is None else (False,):
+            for without_topic in (False, True):
+                walk = _Walk(question, graph, rng, max_turns, plan, reuse, without_topic)
+                steps = walk.run(branches)
+                if steps is not None:
+                    return steps
+    return None
+
+
+def expert_dataset(
+    questions: Sequence[Question],
+    graph: KnowledgeGraph,
+    *,
+    count: int,
+    seed: int,
+    max_turns: int,
+    recovery_share: float,
+    reuse_relations: bool = False,
+) -> list[tuple[Question, list[Step]]]:
+    """Up to ``count`` solved questions with their steps, ``recovery_share`` of them with a mistake.
+
+    Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
+    few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
+    it. The same arguments give the same trajectories.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(questions)))
+    rng.shuffle(order)
+    result: list[tuple[Question, list[Step]]] = []
+    recovered = 0
+    for index in order:
+        if len(result) >= count:
+            break
+        question = questions[index]
+        # Each question has its own stream, so that one trajectory does not depend on the others.
+        own = random.Random(f"{seed}:{question.id}")
+        steps = None
+        if recovered < recovery_share * (len(result) + 1):
+            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True)
+            recovered += steps is not None
+        if steps is None:
+            steps = expert_steps(question, graph, own, max_turns=max_turns, reuse_relations=reuse_relations)
+        if steps is not None:
+            result.append((question, steps))
+    return result
+
+
+class _GiveUpError(Exception):
+    """The walk cannot go on: no turn left, a result cut short, or the plan does not apply."""
+
+
+@dataclass
+class _Walk:
+    """One attempt at a question; :meth:`run` may be called once."""
+
+    question: Question
+    graph: KnowledgeGraph
+    rng: random.Random
+    max_turns: int
+    plan: tuple[str, int] | None  # kind of mistake and the number of the hop where it happens
+    reuse: bool
+    without_topic: bool
+    steps: list[Step] = field(default_factory=list)
+    seen: set[tuple[str, bool]] = field(default_factory=set)  # relations listed so far, with their direction
+    hop_number: int = 0
+
+    def run(self, branches: Sequence[Sequence[Hop]]) -> list[Step] | None:
+        try:
+            results = [self._branch(i, topic, branch) for i, (topic, branch) in enumerate(self._pairs(branches))]
+        except _GiveUpError:
+            return None
+        common = {name: ids for name, ids in results[0].items() if all(name in other for other in results)}
+        if not matches_gold(common, self.question.answers):
+            return None
+        if self.plan is not None and not any(step.mistake for step in self.steps):
+            return None
+        names = tuple(sorted(common))
+        situation = "answer_many" if len(names) > 1 else "answer_one"
+        if len(results) > 1:
+            situation = "answer_common"
+        elif self.without_topic:
+            situation = "answer_without_topic"
+        self.steps.append(Step(think=think(situation, self.rng), answer=Answer(names=names)))
+        return self.steps
+
+    def _pairs(self, branches: Sequence[Sequence[Hop]]) -> list[tuple[str, Sequence[Hop]]]:
+        return list(zip(self.question.topics, branches, strict=False))
+
+    def _branch(self, number: int, topic: str, hops: Sequence[Hop]) -> dict[str, str]:
+        """Walk one branch; returns display name -> id of its end."""
+        frontier = {topic: topic}
+        for index, hop in enumerate(hops):
+            again = "_again" if number else ""
+            situation = f"start{again}" if index == 0 else "next"
+            frontier = self._hop(frontier, hop, situation, topic)
+            if self.without_topic:
+                frontier = {name: key for name, key in frontier.items() if name != topic}
+            if not frontier:
+                raise _GiveUpError
+            self.hop_number += 1
+        return frontier
+
+    def _hop(self, frontier: dict[str, str], hop: Hop, situation: str, topic: str) -> dict[str, str]:
+        entities = list(frontier)
+        mistake = self.plan[0] if self.plan is not None and self.plan[1] == self.hop_number else ""
+        thought = ""
+        if self.reuse and (hop.relation, hop.backward) in self.seen:
+            thought = think("known", self.rng, relation=hop.relation)
+        else:
+            self._list_relations(entities, hop, situation, topic, mistake)
+            thought = think("choose", self.rng, relation=hop.relation)
+            if mistake == "branch":
+                self._wrong_branch(entities[0], hop, thought)
+                thought = think("fix_branch", self.rng, relation=hop.relation)
+        found: dict[str, str] = {}
+        for entity in entities:
+            observation = self._ask(thought, hop.entities(entity))
+            found.update(zip(observation.names, observation.ids, strict=True))
+            thought = think("branch", self.rng, relation=hop.relation)
+        return found
+
+    def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> None:
+        """Look up relations of the frontier until one entity shows the relation of this hop."""
+        direction = "head" if hop.backward else "tail"
+        thought = think(f"{situation}_{direction}", self.rng, topic=topic)
+        if mistake == "name":
+            self._wrong_name(entities[0], hop, thought)
+            thought = think("fix_name", self.rng)
+        elif mistake == "relation":
+            self._guess(entities[0], hop)
+            thought = think("fix_relation", self.rng)
+        elif mistake == "direction":
+            other = "tail" if hop.backward else "head"
+            self._wrong_direction(entities[0], hop, think(f"{situation}_{other}", self.rng, topic=topic))
+            thought = think(f"fix_direction_{direction}", self.rng)
+        for entity in entities:
+            observation = self._ask(thought, hop.relations(entity))
+            self.seen.update((name, hop.backward) for name in observation.names)
+            if hop.relation in observation.names:
+                return
+            thought = think("look_elsewhere", self.rng)
+        raise _GiveUpError
+
+    def _ask(self, thought: str, query: Query, *, mistake: bool = False) -> Observation:
+        if len(self.steps) + 1 >= self.max_turns:  # one turn is kept for the answer
+            raise _GiveUpError
+        query = query.model_copy(update={"graph_id": self.question.graph_id})
+        (observation,) = self.graph.execute([query])
+        if observation.total > len(observation.names):
+            raise _GiveUpError
+        self.steps.append(Step(think=thought, query=query, mistake=mistake))
+        return observation
+
+    def _wrong_name(self, entity: str, hop: Hop, thought: str) -> None:
+        observation = self._ask(thought, hop.relations(misspell(entity, self.rng)), mistake=True)
+        if observation.error is None:
+            raise _GiveUpError  # the backend is forgiving, or the other name exists too
+
+    def _guess(self, entity: str, hop: Hop) -> None:
+        words = [word for word in _content_words(self.question) if word != hop.relation]
+        if not words:
+            raise _GiveUpError
+        word = self.rng.choice(words)
+        thought = think("guess_relation", self.rng, cue=word)
+        if self._ask(thought, Hop(word, hop.backward).entities(entity), mistake=True).error is None:
+            raise _GiveUpError
+
+    def _wrong_branch(self, entity: str, hop: Hop, right: str) -> None:
+        (listing,) = self.graph.execute([hop.relations(entity).model_copy(update={"graph_id": self.question.graph_id})])
+        others = [name for name in listing.names if name != hop.relation]
+        if not others:
+            raise _GiveUpError
+        other = self.rng.choice(others)
+        thought = right.replace(hop.relation, other) if hop.relation in right else right
+        observation = self._ask(thought, Hop(other, hop.backward).entities(entity), mistake=True)
+        if observation.error is not None or matches_gold(
+            dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
+        ):
+            raise _GiveUpError  # another way to the right answer is no mistake
+
+    def _wrong_direction(self, entity: str, hop: Hop, thought: str) -> None:
+        observation = self._ask(thought, Hop(hop.relation, not hop.backward).relations(entity), mistake=True)
+        if hop.relation in observation.names:
+            raise _GiveUpError
+
+
+def misspell(name: str, rng: random.Random) -> str:
+    """A slip that people and models make: lower case, other separators, or a letter left out; never the name itself."""
+    slips = [name.lower(), name.title(), name.replace("_", " "), name.replace(" ", "_")]
+    inner = [i for i in range(1, len(name) - 1) if name[i].isalpha()]
+    if inner:
+        position = rng.choice(inner)
+        slips += [name[:position] + name[position + 1 :], name[:position] + name[position] + name[position:]]
+    slips = [slip for slip in slips if slip != name] or [name + "s"]
+    return rng.choice(slips)
+
+
+def _content_words(question: Question) -> list[str]:
+    topic = " ".join(question.topics).casefold()
+    words = (word.strip("?!.,;:'\"()").casefold() for word in question.text.split())
+    return sorted({word for word in words if len(word) > 3 and word.isalpha() and word not in topic} - _FUNCTION_WORDS)
+
+
+_FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "what which that this with from have does were whose when where there their them then into also than been "
+        "name named list tell give many much some other same about",
+    )
+)
+
+__all__ = ["AND", "MISTAKES", "Step", "expert_dataset", "expert_steps", "misspell"]

@@ -1,0 +1,133 @@
+"""Relation paths: their encoding in a question, and the search for one that leads exactly to the gold answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.types import GoldAnswer, Observation, Operation, Query, Question
+
+AND = "&"
+"""Separates the branches of an intersection in ``Question.gold_path``."""
+
+BACKWARD = "^"
+
+
+class Hop(NamedTuple):
+    """One step along a relation; ``backward`` walks from tail to head."""
+
+    relation: str
+    backward: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Hop:
+        """Read ``r`` or ``^r``."""
+        return cls(text[1:], True) if text.startswith(BACKWARD) else cls(text)
+
+    def __str__(self) -> str:
+        return BACKWARD + self.relation if self.backward else self.relation
+
+    def relations(self, entity: str) -> Query:
+        """The query that lists the relations of an entity in the direction of this hop."""
+        operation = Operation.GET_HEAD_RELATIONS if self.backward else Operation.GET_TAIL_RELATIONS
+        return Query(operation=operation, entity=entity)
+
+    def entities(self, entity: str) -> Query:
+        """The query that takes this hop from an entity."""
+        operation = Operation.GET_HEAD_ENTITIES if self.backward else Operation.GET_TAIL_ENTITIES
+        return Query(operation=operation, entity=entity, relation=self.relation)
+
+
+Path = tuple[Hop, ...]
+
+
+def parse_path(gold_path: Sequence[str]) -> list[Path]:
+    """One path for each topic: ``("a", "&", "^b")`` gives two branches; empty for an empty or malformed encoding."""
+    branches: list[list[Hop]] = [[]]
+    for item in gold_path:
+        if item == AND:
+            branches.append([])
+        else:
+            branches[-1].append(Hop.parse(item))
+    return [tuple(branch) for branch in branches] if all(branches) else []
+
+
+def matches_gold(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> bool:
+    """True if the found entities (display name -> id) are exactly the gold ones, by id, label or alias."""
+    index: dict[str, int] = {}
+    for number, answer in enumerate(gold):
+        for key in (answer.id, answer.label, *answer.aliases):
+            if key is not None:
+                index.setdefault(key, number)
+    hits = [index.get(key, index.get(name)) for name, key in found.items()]
+    return None not in hits and set(hits) == set(range(len(gold)))
+
+
+def find_path(
+    question: Question,
+    graph: KnowledgeGraph,
+    *,
+    max_hops: int = 3,
+    max_frontier: int = 20,
+    max_queries: int = 2000,
+) -> list[Path]:
+    """A shortest path from the first topic that has one to exactly the gold answers; empty if none is found.
+
+    Both directions are searched, breadth first, relations in sorted order, outgoing before incoming. Paths that pass
+    through more than ``max_frontier`` entities are not followed, and the search stops after ``max_queries`` queries.
+    """
+    search = _Search(graph, question.graph_id, max_queries)
+    for position, topic in enumerate(question.topics):
+        if position > 0:
+            break  # gold paths start at the first topic
+        level: list[tuple[Path, dict[str, str]]] = [((), {topic: topic})]
+        for _ in range(max_hops):
+            following: list[tuple[Path, dict[str, str]]] = []
+            for path, frontier in level:
+                for hop in search.hops(frontier):
+                    end = search.take(frontier, hop)
+                    if end is None:
+                        return []
+                    rest = {name: key for name, key in end.items() if name != topic}
+                    if matches_gold(end, question.answers) or matches_gold(rest, question.answers):
+                        return [(*path, hop)]
+                    if rest and len(rest) <= max_frontier:
+                        following.append(((*path, hop), rest))
+            level = following
+    return []
+
+
+class _Search:
+    """Counts queries, and remembers what was asked."""
+
+    def __init__(self, graph: KnowledgeGraph, graph_id: str | None, budget: int) -> None:
+        self._graph = graph
+        self._graph_id = graph_id
+        self._budget = budget
+        self._memory: dict[Query, Observation] = {}
+
+    def hops(self, frontier: Mapping[str, str]) -> list[Hop]:
+        """The relations of any entity of the frontier, outgoing first."""
+        result: list[Hop] = []
+        for backward in (False, True):
+            observations = self._ask([Hop("", backward).relations(entity) for entity in frontier])
+            names = {name for observation in observations or () for name in observation.names}
+            result += [Hop(name, backward) for name in sorted(names)]
+        return result
+
+    def take(self, frontier: Mapping[str, str], hop: Hop) -> dict[str, str] | None:
+        """Display name -> id of where the hop leads; None when the query budget is spent."""
+        observations = self._ask([hop.entities(entity) for entity in frontier])
+        if observations is None:
+            return None
+        return {name: key for item in observations for name, key in zip(item.names, item.ids, strict=True)}
+
+    def _ask(self, queries: Sequence[Query]) -> list[Observation] | None:
+        queries = [query.model_copy(update={"graph_id": self._graph_id}) for query in queries]
+        new = [query for query in dict.fromkeys(queries) if query not in self._memory]
+        self._budget -= len(new)
+        if self._budget < 0:
+            return None
+        self._memory.update(zip(new, self._graph.execute(new), strict=True))
+        return [self._memory[query] for query in queries]

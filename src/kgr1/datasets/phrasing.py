@@ -1,0 +1,127 @@
+"""What the expert writes inside ``<think>``: short templates, several for each situation.
+
+A sentence may name the topic, a relation that a result has shown, a word of the question and how many results came
+back. It never names an entity that was found, so it cannot leak an answer, and it says nothing that the walk does not
+know yet.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+
+_PLACEHOLDER = re.compile(r"\{(topic|relation|cue)\}")
+
+TEMPLATES: Mapping[str, tuple[str, ...]] = {
+    "start_tail": (
+        "The question starts at {topic}, so I look at its relations.",
+        "The topic is {topic}. I need its relations first.",
+        "I begin with {topic} and see which relations leave it.",
+        "The question names {topic}. Which relations does it have?",
+    ),
+    "start_head": (
+        "The question starts at {topic}, so I look at what points to it.",
+        "The topic is {topic}. I need the relations that lead to it.",
+        "I begin with {topic} and see which relations arrive there.",
+        "The question names {topic}. It asks for things that refer to it.",
+    ),
+    "start_again_tail": (
+        "There is a second condition. I look at the relations of {topic}.",
+        "The question also names {topic}, so I need its relations.",
+        "Now the other topic, {topic}: which relations does it have?",
+    ),
+    "start_again_head": (
+        "There is a second condition. I look at what points to {topic}.",
+        "The question also names {topic}, so I need what leads to it.",
+        "Now the other topic, {topic}: which relations arrive there?",
+    ),
+    "next_tail": (
+        "The question asks one step more, so I look at the relations here.",
+        "This is not the end yet. I need the relations of what I found.",
+        "The question goes on from here, so I list the next relations.",
+    ),
+    "next_head": (
+        "The question asks one step more, so I look at what points here.",
+        "This is not the end yet. I need what leads to this entity.",
+        "The question goes on from here, so I list the incoming relations.",
+    ),
+    "look_elsewhere": (
+        "The relation I need is not here, so I try the next entity.",
+        "Nothing here fits the question. I look at the next entity.",
+    ),
+    "choose": (
+        '"{relation}" fits what the question asks, so I follow it.',
+        'Of these relations, "{relation}" matches the question.',
+        'The question needs "{relation}" here, so I ask for it.',
+        'I follow "{relation}", because it fits the question best.',
+    ),
+    "choose_cue": (
+        '"{relation}" fits the word "{cue}" in the question, so I follow it.',
+        'The question says "{cue}", which is "{relation}" here.',
+        'For "{cue}" the graph has "{relation}", so I ask for it.',
+        'I follow "{relation}", because the question asks about "{cue}".',
+    ),
+    "known": (
+        'I have seen "{relation}" before, so I ask for it directly.',
+        'The list I saw earlier has "{relation}", so I follow it at once.',
+        'I can follow "{relation}" at once, since it was listed before.',
+    ),
+    "branch": (
+        'There is another entity, so I ask it for "{relation}" too.',
+        'I ask the same "{relation}" of the next entity in the list.',
+        'The next entity may have "{relation}" as well, so I check it.',
+    ),
+    "answer_one": (
+        "That was the last step of the question, so this is the answer.",
+        "Nothing more is asked, so the entity found is the answer.",
+        "This is what the question asks for, so I answer.",
+    ),
+    "answer_many": (
+        "That was the last step, so all the entities found are the answer.",
+        "Nothing more is asked, so I list everything that was found.",
+        "These are what the question asks for, so I answer.",
+    ),
+    "answer_without_topic": (
+        "That was the last step. I leave out the topic itself.",
+        "I list what was found, without the topic itself.",
+    ),
+    "answer_common": (
+        "Both conditions are checked, so I keep what is in both results.",
+        "The answer must stand in both lists, so I compare them.",
+        "I take what the two results have in common.",
+    ),
+    "guess_relation": (
+        'The question says "{cue}", so I try that as a relation.',
+        'Perhaps "{cue}" is a relation here, so I ask for it.',
+    ),
+    "fix_relation": (
+        "That relation does not exist here, so I list the real ones.",
+        "I guessed the relation. I should look at the relations first.",
+    ),
+    "fix_name": (
+        "The name was not found, so I copy it exactly as given.",
+        "I misspelt the name. I write it exactly as it was shown.",
+    ),
+    "fix_branch": (
+        'That did not give what is asked. "{relation}" fits the question better.',
+        'This is a wrong turn, so I go back and follow "{relation}".',
+        'These do not fit the question. I try "{relation}" instead.',
+    ),
+    "fix_direction_tail": (
+        "Nothing here fits the question, so I look the other way, outwards.",
+        "That is the wrong direction. I need the relations that leave it.",
+    ),
+    "fix_direction_head": (
+        "Nothing here fits the question, so I look the other way, inwards.",
+        "That is the wrong direction. I need the relations that lead to it.",
+    ),
+}
+"""Situation -> sentences. Placeholders: ``{topic}``, ``{relation}``, ``{cue}`` (words of the question)."""
+
+
+def think(situation: str, rng: random.Random, *, topic: str = "", relation: str = "", cue: str = "") -> str:
+    """One sentence for a situation of :data:`TEMPLATES`; raises KeyError for an unknown one."""
+    # One pass and not str.format: names from a graph may contain braces, or a placeholder.
+    values = {"topic": topic, "relation": relation, "cue": cue}
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], rng.choice(TEMPLATES[situation]))
