@@ -1,0 +1,148 @@
+"""What travels between the graph server and its clients.
+
+One batch endpoint, ``POST /v1/query``::
+
+    {"protocol": 1, "graph": "films", "queries": [{"operation": "get_tail_relations", "entity": "Alien"}, ...]}
+    {"protocol": 1, "observations": [{"query": {...}, "names": [...], "ids": [...], "total": 3, ...}, ...]}
+
+``observations[i]`` answers ``queries[i]``. A query that cannot be read spoils only itself: its place is taken by a
+:class:`Refusal`. A request that cannot be read at all is answered with a status of 400 or more and an
+:class:`ErrorReply`. The protocol number changes when an old client could misread a new server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from kgr1.graph.api import GraphInfo
+from kgr1.types import OPERATION_ALIASES, ErrorCode, Observation, Operation, Query, Record
+
+PROTOCOL_VERSION = 1
+QUERY_PATH = "/v1/query"
+GRAPHS_PATH = "/v1/graphs"
+HEALTH_PATH = "/healthz"
+
+_FIELDS = frozenset(Query.model_fields)
+
+
+class ServerLimits(Record):
+    """What one request may ask for. The server tells its limits to clients, which split their batches by them."""
+
+    max_batch: int = Field(default=256, ge=1, description="queries in one request")
+    max_body_bytes: int = Field(default=4 * 2**20, ge=1024, description="bytes of one request body")
+    max_name_chars: int = Field(default=16_384, ge=1, description="characters of an entity, relation or graph name")
+    max_results: int = Field(default=10_000, ge=1, description="names in one observation; `total` counts all")
+    body_timeout_s: float = Field(default=30.0, gt=0, description="seconds that a request body may take to arrive")
+
+
+class Refusal(Record):
+    """The answer to a query that could not be read; shaped like an :class:`Observation` without its query."""
+
+    query: None = None
+    names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    total: int = 0
+    error: ErrorCode
+    message: str
+
+
+class QueryResponse(Record):
+    """Answers to one batch, in its order."""
+
+    protocol: int = PROTOCOL_VERSION
+    observations: list[Observation | Refusal]
+
+
+class GraphsResponse(Record):
+    """What a server offers: ``GET /v1/graphs``. ``unavailable`` names graphs whose backend does not answer now."""
+
+    protocol: int = PROTOCOL_VERSION
+    limits: ServerLimits
+    graphs: list[GraphInfo]
+    unavailable: tuple[str, ...] = ()
+
+
+class HealthResponse(Record):
+    """The server is up: ``GET /healthz``."""
+
+    status: str = "ok"
+    protocol: int = PROTOCOL_VERSION
+    version: str
+
+
+class ErrorReply(Record):
+    """Body of every reply with a status of 400 or more: a stable code and one sentence."""
+
+    code: str
+    message: str
+
+
+def read_query(value: object) -> Query | Refusal:
+    """Turn one decoded JSON value into a query, or say in one sentence why it is none."""
+    if isinstance(value, Query | Refusal):
+        return value
+    if not isinstance(value, Mapping):
+        return _malformed('A query is an object such as {"operation": "get_tail_relations", "entity": "Paris"}.')
+    surplus = sorted(str(key) for key in value.keys() - _FIELDS)
+    if surplus:
+        return _malformed(f"A query has no field '{surplus[0][:80]}'; use {', '.join(sorted(_FIELDS))}.")
+    for field in ("operation", "entity"):
+        if not isinstance(value.get(field), str):
+            return _malformed(f"A query needs the field '{field}' with a text value.")
+    for field in ("relation", "graph_id"):
+        if not isinstance(value.get(field), str | None):
+            return _malformed(f"The field '{field}' of a query is a text or null.")
+    operation = read_operation(value["operation"])
+    if operation is None:
+        known = ", ".join(Operation)
+        return Refusal(error=ErrorCode.SERVER_ERROR, message=f"There is no such operation; use one of {known}.")
+    return Query.model_construct(
+        operation=operation,
+        entity=value["entity"],
+        relation=value.get("relation"),
+        graph_id=value.get("graph_id"),
+    )
+
+
+def read_operation(name: str) -> Operation | None:
+    """The operation of this name or alias, None if there is none."""
+    try:
+        return Operation(name)
+    except ValueError:
+        return OPERATION_ALIASES.get(name)
+
+
+def unsendable(query: Query, limits: ServerLimits) -> str:
+    """One sentence on why a name in the query cannot be handled; empty if all is well."""
+    for field, name in (("entity", query.entity), ("relation", query.relation), ("graph id", query.graph_id)):
+        if name is None:
+            continue
+        if len(name) > limits.max_name_chars:
+            return f"The {field} has {len(name)} characters, more than {limits.max_name_chars}; use a shorter name."
+        if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+            return f"The {field} is not valid Unicode text; write the name again."
+    return ""
+
+
+def refuse(query: Query, error: ErrorCode, message: str) -> Observation:
+    """An observation that answers ``query`` with an error."""
+    return Observation.model_construct(query=query, names=(), ids=(), total=0, error=error, message=message)
+
+
+def _malformed(message: str) -> Refusal:
+    return Refusal(error=ErrorCode.FORMAT_ERROR, message=message)
+
+
+AnyQuery = Annotated[Any, BeforeValidator(read_query)]
+"""A query or the refusal of one; never fails validation."""
+
+
+class QueryRequest(Record):
+    """One batch for one graph. ``graph`` may be left out if the server has only one."""
+
+    protocol: int = PROTOCOL_VERSION
+    graph: str | None = None
+    queries: list[AnyQuery]
