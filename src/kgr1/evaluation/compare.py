@@ -1,0 +1,46 @@
+"""Two runs on the same questions: both sides and the paired difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kgr1.errors import EvaluationError
+from kgr1.evaluation.bootstrap import RESAMPLES, Metric, estimate, estimate_difference
+from kgr1.evaluation.metrics import METRIC_VERSION, EpisodeRow, columns, group_rows
+from kgr1.types import Episode, Record
+
+
+class Comparison(Record):
+    """Metrics of two runs over the questions that both have, and after - before with its paired interval."""
+
+    metric_version: int = METRIC_VERSION
+    seed: int = 0
+    resamples: int = RESAMPLES
+    questions: int
+    only_before: int = 0  # questions that only one side has and that are left out
+    only_after: int = 0
+    before: dict[str, Metric]
+    after: dict[str, Metric]
+    difference: dict[str, Metric]
+
+
+def compare(
+    before: Iterable[Episode], after: Iterable[Episode], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Comparison:
+    """Compare two runs question by question; raises :class:`EvaluationError` if they share no question."""
+    old = group_rows(EpisodeRow.of(episode) for episode in before)
+    new = group_rows(EpisodeRow.of(episode) for episode in after)
+    shared = [key for key in old if key in new]  # sorted, as group_rows returns them
+    if not shared:
+        raise EvaluationError("The two runs share no question; compare runs on the same question set.")
+    old_columns, new_columns = columns([old[key] for key in shared]), columns([new[key] for key in shared])
+    return Comparison(
+        seed=seed,
+        resamples=resamples,
+        questions=len(shared),
+        only_before=len(old) - len(shared),
+        only_after=len(new) - len(shared),
+        before=estimate(old_columns, seed=seed, resamples=resamples),
+        after=estimate(new_columns, seed=seed, resamples=resamples),
+        difference=estimate_difference(old_columns, new_columns, seed=seed, resamples=resamples),
+    )
