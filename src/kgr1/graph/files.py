@@ -1,0 +1,256 @@
+"""The directory of a store: a JSON header and one raw little-endian file per array.
+
+``header.json`` names the format, its version, the counts, and for every array its type, length and SHA-256; it carries
+a checksum of itself. Array ``x`` stands in ``x.bin``. A directory is written whole or not at all: into a hidden
+directory beside its place, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from kgr1.errors import GraphError
+from kgr1.graph import adjacency, vocabulary
+from kgr1.graph.vocabulary import Arrays
+from kgr1.types import Record
+
+FORMAT = "kgr1-graph"
+VERSION = 1
+HEADER = "header.json"
+
+ARRAY_TYPES: dict[str, str] = {
+    **{f"{side}_{key}": dtype for side in ("entity", "relation") for key, dtype in vocabulary.ARRAY_TYPES.items()},
+    **{f"{side}_{key}": dtype for side in ("tail", "head") for key, dtype in adjacency.ARRAY_TYPES.items()},
+}
+"""Type of every array of the format. ``tail_*`` holds the edges by subject, ``head_*`` by object."""
+
+OPTIONAL_ARRAYS = frozenset(f"{s}_{key}" for s in ("entity", "relation") for key in vocabulary.OPTIONAL_ARRAYS)
+
+
+class ArrayEntry(Record):
+    """One array of a store."""
+
+    dtype: str
+    length: int
+    bytes: int
+    sha256: str
+
+
+class Header(Record):
+    """What ``header.json`` holds."""
+
+    format: str
+    version: int
+    name: str
+    triples: int
+    entities: int
+    relations: int
+    ambiguous_names: int
+    max_degree: int
+    arrays: dict[str, ArrayEntry]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all arrays."""
+        return sum(entry.bytes for entry in self.arrays.values())
+
+
+def describe(array: np.ndarray[Any, Any], checksum: bool = True) -> ArrayEntry:
+    """The header's entry for an array."""
+    data = np.ascontiguousarray(array).data.cast("B") if array.size else b""
+    sha256 = hashlib.sha256(data).hexdigest() if checksum else ""
+    return ArrayEntry(dtype=array.dtype.str, length=len(array), bytes=array.nbytes, sha256=sha256)
+
+
+def write_store(header: Header, arrays: Arrays, out: Path, *, force: bool = False) -> None:
+    """Write a store to the directory ``out``.
+
+    Raises :class:`GraphError` if ``out`` exists (with ``force``: if it is anything but a store or an empty directory),
+    if the disk is full or a file cannot be written; nothing is left behind then and an existing ``out`` is untouched.
+    """
+    check_target(out, force=force)
+    with _friendly(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.building"
+        building.mkdir()
+        try:
+            for key, array in arrays.items():
+                _write_file(building / f"{key}.bin", array.data.cast("B") if array.size else b"")
+            _write_file(building / HEADER, _dump(header))
+            _sync_directory(building)
+            _put_in_place(building, out)
+            _sync_directory(out.parent)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Raise :class:`GraphError` unless a store may be written to ``out``."""
+    if not os.path.lexists(out):
+        return
+    if not force:
+        raise GraphError(f"{out} exists; choose another place, or force to replace it.", path=str(out))
+    if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not _is_store(out)):
+        raise GraphError(f"{out} exists and is not a graph store, so it will not be replaced.", path=str(out))
+
+
+def _is_store(path: Path) -> bool:
+    try:
+        header = json.loads((path / HEADER).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(header, dict) and header.get("format") == FORMAT
+
+
+@contextmanager
+def _friendly(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"The disk is full: {out} was not written; free some space or choose another place."
+        else:
+            message = f"Cannot write {out}: {error.strerror or error}."
+        raise GraphError(message, path=str(out)) from error
+
+
+def _write_file(path: Path, data: Any) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put_in_place(building: Path, out: Path) -> None:
+    """Rename ``building`` to ``out``; what stood at ``out`` ends up at ``building``, for the caller to remove."""
+    if not out.exists():
+        building.rename(out)
+    elif not _exchange(building, out):
+        # Without an atomic exchange there is an instant without `out`, and a way back.
+        aside = building.with_suffix(".replaced")
+        out.rename(aside)
+        try:
+            building.rename(out)
+        except OSError:
+            aside.rename(out)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two directories in one step (Linux); False where that cannot be done."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    return bool(renameat2(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0)
+
+
+def _digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _dump(header: Header) -> bytes:
+    fields = header.model_dump()
+    return json.dumps({**fields, "sha256": _digest(fields)}, indent=1, sort_keys=True).encode()
+
+
+def read_store(path: Path, *, verify: bool = False) -> tuple[Header, Arrays]:
+    """Open the arrays of a store as read-only memory maps.
+
+    Raises :class:`GraphError` naming the file if something is missing, of another version, truncated, or (with
+    ``verify``, which reads everything) changed since it was written.
+    """
+    header = _read_header(path)
+    arrays: Arrays = {}
+    for key, entry in header.arrays.items():
+        file = path / f"{key}.bin"
+        try:
+            size = file.stat().st_size
+            if size != entry.bytes:
+                raise GraphError(
+                    f"{file} has {size:,} bytes instead of {entry.bytes:,}; it is truncated or from another graph, "
+                    "so build the graph again.",
+                    path=str(file),
+                )
+            array = np.memmap(file, dtype=entry.dtype, mode="r") if size else np.empty(0, entry.dtype)
+        except OSError as error:
+            raise GraphError(f"Cannot read {file}: {error.strerror}; build the graph again.", path=str(file)) from error
+        if verify and describe(array).sha256 != entry.sha256:
+            raise GraphError(
+                f"{file} does not match its checksum; the file is damaged, so build the graph again.", path=str(file)
+            )
+        # Lookups read through memoryviews, which know the machine's own byte order only.
+        arrays[key] = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("="))
+    return header, arrays
+
+
+def _read_header(path: Path) -> Header:
+    file = path / HEADER
+    try:
+        fields = json.loads(file.read_bytes())
+    except OSError as error:
+        raise GraphError(
+            f"{path} is not a graph store: cannot read {file} ({error.strerror}).", path=str(file)
+        ) from error
+    except ValueError as error:
+        raise GraphError(f"{file} is damaged: it is not valid JSON; build the graph again.", path=str(file)) from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise GraphError(f"{file} is not the header of a graph store.", path=str(file))
+    if fields.get("version") != VERSION:
+        raise GraphError(
+            f"{file} has version {fields.get('version')!r}, not {VERSION}; build the graph again.",
+            path=str(file),
+        )
+    digest = fields.pop("sha256", None)
+    try:
+        header = Header.model_validate(fields)
+    except ValidationError as error:
+        raise GraphError(
+            f"{file} is damaged: a field is missing or wrong; build the graph again.", path=str(file)
+        ) from error
+    if digest != _digest(fields):
+        raise GraphError(f"{file} does not match its checksum; build the graph again.", path=str(file))
+    _check_arrays(header, file)
+    return header
+
+
+def _check_arrays(header: Header, file: Path) -> None:
+    """The arrays must be those of the format, with the lengths that the counts call for."""
+    expected = {"entity_id_offsets": header.entities + 1, "relation_id_offsets": header.relations + 1}
+    for side in ("tail", "head"):
+        expected |= {f"{side}_offsets": header.entities + 1}
+        expected |= {f"{side}_relations": header.triples, f"{side}_neighbours": header.triples}
+    present = set(header.arrays)
+    complete = present <= set(ARRAY_TYPES) and set(ARRAY_TYPES) - OPTIONAL_ARRAYS <= present
+    if (
+        not complete
+        or any(entry.dtype != np.dtype(ARRAY_TYPES[key]).str for key, entry in header.arrays.items())
+        or any(entry.bytes != entry.length * np.dtype(entry.dtype).itemsize for entry in header.arrays.values())
+        or any(header.arrays[key].length != length for key, length in expected.items())
+    ):
+        raise GraphError(f"{file} does not describe a complete graph; build the graph again.", path=str(file))

@@ -1,0 +1,108 @@
+"""How a name that a model wrote finds the name that a graph holds.
+
+Three pieces without any storage: :func:`lookup_key` folds the differences that do not matter (case, compatibility
+forms, underscores, runs of blanks, the marks that :func:`kgr1.graph.render.neutralise` puts in place of tag brackets),
+:func:`hash_name` is the 64-bit hash under which names stand in the table on disk, and :class:`Closeness` ranks
+candidates for the "did you mean" of an error. :mod:`kgr1.graph.vocabulary` holds the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+from hashlib import blake2b
+
+KEY_LIMIT = 4096
+"""Names longer than this many characters are found by their exact spelling only: Unicode normalisation takes
+quadratic time on hostile input, and a name of this length cannot be shown to a model anyway."""
+
+_COMPARED = 128  # characters of a name that closeness looks at
+_FOLD = str.maketrans({"_": " ", "‹": "<", "›": ">", "❲": "["})
+
+
+def lookup_key(text: str) -> str:
+    """The form in which names are compared: NFKC, case-folded, ``_`` as a blank, blanks collapsed.
+
+    >>> lookup_key("  New_York   CITY")
+    'new york city'
+    """
+    if len(text) > KEY_LIMIT:
+        return text
+    if text.isascii() and text.isprintable():
+        key = text.lower().replace("_", " ")
+    else:
+        key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_FOLD)
+        if not key.isprintable():
+            key = "".join(map(_visible, key))
+    return " ".join(key.split()) or text
+
+
+def _visible(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cf":  # bidirectional marks, zero-width joiners, soft hyphens
+        return ""
+    return " " if category in ("Cc", "Zl", "Zp") else char
+
+
+def hash_name(text: str) -> int:
+    """64-bit hash of a name, the same on every machine and in every process."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def readings(text: str) -> Iterator[str]:
+    """What the text can mean besides itself: a model copies quotes and backslash escapes along with a name."""
+    if len(text) > 2 and text[0] == '"' == text[-1]:
+        yield text[1:-1]
+        text = text[1:-1]
+    if "\\" in text:
+        for escaped in (text, re.sub(r'(?<!\\)"', r"\"", text)):
+            try:
+                decoded = json.loads(f'"{escaped}"', strict=False)
+            except ValueError:
+                continue
+            yield decoded
+            return
+
+
+def grams(key: str) -> set[bytes]:
+    """Byte trigrams of a key, with a blank at either end so that short names have some too."""
+    padded = f" {key} ".encode("utf-8", "surrogatepass")
+    return {padded[i : i + 3] for i in range(len(padded) - 2)}
+
+
+class Closeness:
+    """Ranks names by likeness to one query, in time bounded by the number of names given (not by their length)."""
+
+    def __init__(self, text: str) -> None:
+        self.key = lookup_key(text[:_COMPARED])
+        self.grams = grams(self.key)
+        self._matcher = SequenceMatcher(autojunk=False)
+        self._matcher.set_seq2(self.key)  # the matcher caches what it knows about its second sequence
+
+    def best(self, names: Iterable[str], count: int, minimum: float = 0.5, refined: int = 12) -> list[str]:
+        """At most ``count`` names with a likeness of at least ``minimum``, best first, ties by name.
+
+        Shared trigrams choose ``refined`` names, which the slower ratio of matching blocks then orders.
+        """
+        rough = sorted((-self._overlap(name), name) for name in names)[:refined]
+        fine = sorted((-self._ratio(name), name) for overlap, name in rough if overlap < 0)
+        return [name for ratio, name in fine[:count] if -ratio >= minimum]
+
+    def _overlap(self, name: str) -> float:
+        other = grams(lookup_key(name[:_COMPARED]))
+        shared = len(self.grams & other)
+        # The smaller set in the denominator lets "place of birth" find "people.person.place_of_birth".
+        return shared / (len(self.grams) + len(other)) + 0.5 * shared / min(len(self.grams), len(other))
+
+    def _ratio(self, name: str) -> float:
+        other = lookup_key(name[:_COMPARED])
+        self._matcher.set_seq1(other)
+        ratio = self._matcher.ratio()
+        short, long = sorted((self.key, other), key=len)
+        if len(short) >= 3 and re.search(rf"(?<!\w){re.escape(short)}(?!\w)", long):
+            # A whole-word part of a name is likely meant; the shorter the rest, the likelier.
+            ratio = max(ratio, 0.7 + 0.3 * len(short) / len(long))
+        return ratio

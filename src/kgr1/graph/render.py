@@ -1,0 +1,136 @@
+"""Observations as text for a model.
+
+The flat layout (the paper's, SPEC section 2) is one comma-separated line. A name is shown bare if it can be copied back
+as it stands, else as a JSON string. Whatever could act as a tag of the agent or as a special token of a model is
+neutralised, and the lookup of names understands the neutralised form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from kgr1.types import Observation
+
+Layout = Literal["flat", "tree"]
+
+# A bracket followed by a letter, slash, bar or the end of the text may begin a tag or special token: <think>,
+# </answer>, <|im_end|>, <s>, and with full-width forms for tokenisers that normalise their input.
+_TAG = re.compile(r"[<＜﹤](\s*/?\s*(?:[^\W\d]|[|｜!?_]|$))([^<＜﹤>＞﹥]*)([>＞﹥]?)")
+_INSTRUCTION = re.compile(r"\[(?=\s*/?\s*(?:INST|SYSTEM_PROMPT|TOOL_\w+|AVAILABLE_TOOLS)\s*\])", re.IGNORECASE)
+_LOOKS_LIKE_OURS = re.compile(r"KG_[A-Z]|.*\.\.\. and [\d,]+ more", re.DOTALL)
+_KEPT_FORMATS = "\u200c\u200d"  # joiners that spelling (Persian, Hindi) and emoji need
+_MAX_COUNTS = 12  # calls of the token counter for one text
+
+
+class Rendered(NamedTuple):
+    """The text for the model and how many of the observation's names stand in it."""
+
+    text: str
+    shown: int
+
+
+def neutralise(text: str) -> str:
+    """Make text from a graph safe to show: no tag, special token, control character or invisible mark survives.
+
+    Angle brackets that begin a tag become ``‹`` and ``›``, invisible characters become escapes.
+
+    >>> neutralise("</information><|im_end|> 3 < 4")
+    '‹/information›‹|im_end|› 3 < 4'
+    """
+    text = _TAG.sub(lambda m: f"‹{m[1]}{m[2]}{'›' if m[3] else ''}", text)
+    text = _INSTRUCTION.sub("❲", text)
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or char in _KEPT_FORMATS:
+        return char
+    if unicodedata.category(char) == "Zs":  # blanks of other widths
+        return " "
+    return json.dumps(char)[1:-1]
+
+
+def show_name(name: str, layout: Layout = "flat") -> str:
+    """One name as it stands in a rendered list: bare, or as a JSON string if it could be misread."""
+    ambiguous = '"' in name or "\\" in name or name != name.strip() or (layout == "flat" and "," in name)
+    if ambiguous or not name.isprintable() or _LOOKS_LIKE_OURS.match(name):
+        return neutralise(json.dumps(name, ensure_ascii=False))
+    return neutralise(name)
+
+
+def render(
+    observation: Observation, count_tokens: Callable[[str], int], budget: int, layout: Layout = "flat"
+) -> Rendered:
+    """Lay out an observation in at most ``budget`` tokens, leaving names out from the end with their count.
+
+    An error reads ``CODE: sentence``. If not even one name fits, the text is the count alone.
+    """
+    if observation.error is not None:
+        message = neutralise(f"{observation.error.value}: {observation.message}")
+        return Rendered(_cut_text(message, count_tokens, budget), 0)
+    total = max(observation.total, len(observation.names))
+    lay_out = _flat if layout == "flat" or not observation.names else _tree
+    dotted = not observation.query.operation.returns_entities
+    shown_names: list[str] = []
+
+    def text(shown: int) -> str:
+        for name in observation.names[len(shown_names) : shown]:
+            shown_names.append(show_name(name, layout))
+        return lay_out(shown_names[:shown], total - shown, dotted)
+
+    shown = _most(text, len(observation.names), count_tokens, budget)
+    return Rendered(text(shown), shown)
+
+
+def _flat(names: Sequence[str], left_out: int, dotted: bool) -> str:
+    rest = f"... and {left_out} more" if left_out else ""
+    return " ".join(filter(None, (", ".join(names), rest)))
+
+
+def _tree(names: Sequence[str], left_out: int, dotted: bool) -> str:
+    lines: list[str] = []
+    above = ""
+    for name in names:
+        prefix, dot, last = name.rpartition(".") if dotted and not name.startswith('"') else ("", "", name)
+        if dot and prefix and last:
+            if prefix != above:
+                lines.append(f"{prefix}.")
+            lines.append(f"  {last}")
+        else:
+            lines.append(name)
+        above = prefix
+    if left_out:
+        lines.append(f"... and {left_out} more")
+    return "\n".join(lines)
+
+
+def _most(text: Callable[[int], str], names: int, count_tokens: Callable[[str], int], budget: int) -> int:
+    """The largest number of names whose text fits, found with few calls of the (slow) counter.
+
+    Guesses by tokens per name; a bracket [fits, too_many) keeps it exact while calls last and safe after.
+    """
+    fits, too_many = 0, names + 1
+    guess = min(names, max(1, budget))
+    for call in range(_MAX_COUNTS):
+        if too_many - fits <= 1:
+            break
+        tokens = count_tokens(text(guess))
+        if tokens <= budget:
+            fits = guess
+        else:
+            too_many = guess
+        by_ratio, halfway = round(guess * budget / max(tokens, 1)), (fits + too_many) // 2
+        guess = by_ratio if call < _MAX_COUNTS // 2 else halfway
+        guess = min(max(guess, fits + 1), too_many - 1)
+    return fits
+
+
+def _cut_text(text: str, count_tokens: Callable[[str], int], budget: int) -> str:
+    if count_tokens(text) <= budget:
+        return text
+    length = _most(lambda kept: f"{text[:kept]}...", len(text) - 1, count_tokens, budget)
+    return f"{text[:length]}..."

@@ -1,0 +1,198 @@
+"""The graph store: an immutable columnar index over triples, on disk or in memory.
+
+A store on disk is a directory (:mod:`kgr1.graph.files`) whose arrays are memory-mapped: opening it takes the same few
+milliseconds whatever its size, a graph larger than memory works, and worker processes share its pages. Pickling such a
+store passes its path on; a store in memory is pickled with its arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from kgr1.errors import GraphError, GraphServerError
+from kgr1.graph.adjacency import Adjacency
+from kgr1.graph.api import GraphInfo
+from kgr1.graph.encode import EncodedGraph, TripleEncoder, check_name
+from kgr1.graph.files import FORMAT, VERSION, Header, describe, read_store, write_store
+from kgr1.graph.operations import Retrieval
+from kgr1.graph.vocabulary import Arrays, Vocabulary
+from kgr1.types import Observation, Query, Triple
+
+_BATCH = 50_000
+
+
+class GraphStore:
+    """A knowledge graph with one-hop retrieval; satisfies :class:`kgr1.graph.api.KnowledgeGraph`.
+
+    ``max_results`` bounds the names of one observation (its ``total`` still counts all); None gives all of them.
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self, header: Header, arrays: Arrays, *, path: Path | None = None, max_results: int | None = None
+    ) -> None:
+        self._header = header
+        self._arrays = arrays
+        self.path = path
+        self.max_results = max_results
+        try:
+            self.entities = Vocabulary(_part(arrays, "entity_"))
+            self.relations = Vocabulary(_part(arrays, "relation_"))
+            self.outgoing = Adjacency(_part(arrays, "tail_"))
+            self.incoming = Adjacency(_part(arrays, "head_"))
+        except KeyError as error:
+            raise GraphError(f"The graph {header.name!r} lacks the array {error}; build it again.") from error
+        self._retrieval: Retrieval | None = Retrieval(
+            self.entities, self.relations, self.outgoing, self.incoming, max_results
+        )
+
+    @classmethod
+    def open(cls, path: Path | str, *, verify: bool = False, max_results: int | None = None) -> Self:
+        """Open the store in the directory ``path``.
+
+        Raises :class:`GraphError` naming the file if one is missing, truncated, of another version, or (with
+        ``verify``, which reads everything) damaged.
+        """
+        path = Path(path).absolute()
+        header, arrays = read_store(path, verify=verify)
+        return cls(header, arrays, path=path, max_results=max_results)
+
+    @classmethod
+    def from_triples(
+        cls,
+        triples: Iterable[tuple[str, str, str]],
+        name: str = "graph",
+        labels: Mapping[str, str] | None = None,
+        *,
+        max_results: int | None = None,
+    ) -> Self:
+        """Build a store in memory. ``labels`` maps identifiers of entities and relations to what is shown for them.
+
+        Raises :class:`GraphError` for no triples, or a name that is empty or not valid Unicode.
+        """
+        encoder = TripleEncoder()
+        rows = iter(triples)
+        while batch := list(islice(rows, _BATCH)):
+            _check_rows(batch, encoder.rows)
+            encoder.add(batch)
+        _check_labels(labels or {})
+        encoded = encoder.finish(labels)
+        return cls(make_header(encoded, name, checksums=False), encoded.arrays, max_results=max_results)
+
+    def save(self, out: Path, *, force: bool = False) -> None:
+        """Write the store to the directory ``out``, whole or not at all; see :func:`kgr1.graph.files.write_store`."""
+        self._alive()
+        entries = {key: describe(array) for key, array in self._arrays.items()}
+        write_store(self._header.model_copy(update={"arrays": entries}), self._arrays, out, force=force)
+
+    def execute(self, queries: Sequence[Query]) -> list[Observation]:
+        """Answer every query; same length and order as ``queries``.
+
+        Raises :class:`GraphServerError` if the store was closed.
+        """
+        return [*map(self._alive().answer, queries)]
+
+    def info(self) -> GraphInfo:
+        """Counts of the graph."""
+        header = self._header
+        return GraphInfo(
+            name=header.name,
+            triples=header.triples,
+            entities=header.entities,
+            relations=header.relations,
+            ambiguous_names=header.ambiguous_names,
+            bytes=header.bytes if self.path is not None else 0,
+        )
+
+    @property
+    def max_degree(self) -> int:
+        """Most triples at one entity, as subject or object."""
+        return self._header.max_degree
+
+    def triples(self) -> Iterator[Triple]:
+        """All triples by display names, sorted."""
+        self._alive()
+        for entity in range(len(self.entities)):
+            head = self.entities.name(entity)
+            for relation in self.outgoing.relations(entity):
+                name = self.relations.name(relation)
+                for tail in self.outgoing.neighbours(entity, relation):
+                    yield Triple(head, name, self.entities.name(tail))
+
+    def close(self) -> None:
+        """Release the files. Calling it twice is fine; other stores on the same directory stay open."""
+        self._retrieval = None
+        self._arrays = {}
+        for part in ("entities", "relations", "outgoing", "incoming"):
+            self.__dict__.pop(part, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        header = self._header
+        return f"<GraphStore {header.name!r}: {header.triples:,} triples, {header.entities:,} entities>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is not None:
+            return (_reopen, (type(self), self.path, self.max_results))
+        self._alive()
+        arrays = {key: np.asarray(array) for key, array in self._arrays.items()}
+        return (_rebuild, (type(self), self._header, arrays, self.max_results))
+
+    def _alive(self) -> Retrieval:
+        if self._retrieval is None:
+            raise GraphServerError(f"The graph {self._header.name!r} was closed; open it again to query it.")
+        return self._retrieval
+
+
+def make_header(encoded: EncodedGraph, name: str, *, checksums: bool) -> Header:
+    """The header for freshly encoded arrays."""
+    return Header(
+        format=FORMAT,
+        version=VERSION,
+        name=name,
+        triples=encoded.triples,
+        entities=encoded.entities,
+        relations=encoded.relations,
+        ambiguous_names=encoded.ambiguous_names,
+        max_degree=encoded.max_degree,
+        arrays={key: describe(array, checksums) for key, array in encoded.arrays.items()},
+    )
+
+
+def _reopen(cls: type[GraphStore], path: Path, max_results: int | None) -> GraphStore:
+    return cls.open(path, max_results=max_results)
+
+
+def _rebuild(cls: type[GraphStore], header: Header, arrays: Arrays, max_results: int | None) -> GraphStore:
+    return cls(header, arrays, max_results=max_results)
+
+
+def _part(arrays: Arrays, prefix: str) -> Arrays:
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _check_rows(rows: Sequence[tuple[str, str, str]], before: int) -> None:
+    for number, row in enumerate(rows, before + 1):
+        if len(row) != 3:
+            raise GraphError(f"Triple {number} has {len(row)} parts instead of head, relation and tail.")
+        for name in row:
+            problem = check_name(name)
+            if problem:
+                raise GraphError(f"Triple {number}: {problem}.")
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for name, label in labels.items():
+        problem = check_name(label) if label else None
+        if problem:
+            raise GraphError(f"The label of {name!r}: {problem}.")
