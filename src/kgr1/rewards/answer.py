@@ -38,7 +38,11 @@ def normalise(text: str) -> str:
         # Stripped before folding as well: NFKC takes the acute in "L´Aquila" apart into a space and an accent.
         words = unicodedata.normalize("NFKC", _strip(_fold(_strip(text)))).split()
     kept = [word for word in words if word not in _ARTICLES]
-    return " ".join(kept) if kept else " ".join(_fold(text).split())
+    if kept:
+        return " ".join(kept)
+    folded = " ".join(_fold(text).split())
+    # Once more: folding can turn a lone accent sign into a combining accent, which is not stripped.
+    return folded if folded == text else normalise(folded)
 
 
 def _fold(text: str) -> str:
