@@ -168,13 +168,14 @@ class _Walk:
         return frontier
 
     def _hop(self, frontier: dict[str, str], hop: Hop, situation: str, topic: str) -> dict[str, str]:
-        entities = list(frontier)
+        entities = sorted(frontier)
         mistake = self.plan[0] if self.plan is not None and self.plan[1] == self.hop_number else ""
         thought = ""
         if self.reuse and (hop.relation, hop.backward) in self.seen:
             thought = think("known", self.rng, relation=hop.relation)
         else:
-            self._list_relations(entities, hop, situation, topic, mistake)
+            # Entities that were listed and do not have the relation are not asked for it.
+            entities = entities[self._list_relations(entities, hop, situation, topic, mistake) :]
             thought = think("choose", self.rng, relation=hop.relation)
             if mistake == "branch":
                 self._wrong_branch(entities[0], hop, thought)
@@ -186,8 +187,8 @@ class _Walk:
             thought = think("branch", self.rng, relation=hop.relation)
         return found
 
-    def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> None:
-        """Look up relations of the frontier until one entity shows the relation of this hop."""
+    def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
+        """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""
         direction = "head" if hop.backward else "tail"
         thought = think(f"{situation}_{direction}", self.rng, topic=topic)
         if mistake == "name":
@@ -200,11 +201,11 @@ class _Walk:
             other = "tail" if hop.backward else "head"
             self._wrong_direction(entities[0], hop, think(f"{situation}_{other}", self.rng, topic=topic))
             thought = think(f"fix_direction_{direction}", self.rng)
-        for entity in entities:
+        for position, entity in enumerate(entities):
             observation = self._ask(thought, hop.relations(entity))
             self.seen.update((name, hop.backward) for name in observation.names)
             if hop.relation in observation.names:
-                return
+                return position
             thought = think("look_elsewhere", self.rng)
         raise _GiveUpError
 

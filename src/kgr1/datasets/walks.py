@@ -1,0 +1,72 @@
+"""Walks over a set of triples: the ground truth of questions that the program makes itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from kgr1.datasets.paths import Hop, Path
+
+SPLITS = (("train", 60), ("dev", 10), ("test", 30))
+"""Split names with their shares in percent."""
+
+
+class TripleIndex:
+    """Triples by node, in both directions, with a fixed order everywhere.
+
+    Needs memory for all triples; it is meant for making questions, not for answering them.
+    """
+
+    def __init__(self, triples: Iterable[tuple[str, str, str]]) -> None:
+        links: dict[str, dict[Hop, set[str]]] = {}
+        for head, relation, tail in triples:
+            links.setdefault(head, {}).setdefault(Hop(relation), set()).add(tail)
+            links.setdefault(tail, {}).setdefault(Hop(relation, backward=True), set()).add(head)
+        self.nodes: list[str] = sorted(links)
+        self._links: dict[str, dict[Hop, tuple[str, ...]]] = {
+            node: {hop: tuple(sorted(links[node][hop])) for hop in sorted(links[node])} for node in self.nodes
+        }
+
+    def hops(self, node: str) -> list[Hop]:
+        """The hops that lead anywhere from a node, sorted."""
+        return list(self._links.get(node, ()))
+
+    def take(self, node: str, hop: Hop) -> tuple[str, ...]:
+        """Where a hop leads from one node, sorted; empty if it leads nowhere."""
+        return self._links.get(node, {}).get(hop, ())
+
+    def follow(self, topic: str, path: Sequence[Hop]) -> list[tuple[str, ...]]:
+        """The frontiers along a path: the topic first, then one sorted tuple for each hop."""
+        frontiers: list[tuple[str, ...]] = [(topic,)]
+        for hop in path:
+            frontiers.append(tuple(sorted({end for node in frontiers[-1] for end in self.take(node, hop)})))
+        return frontiers
+
+
+def expert_turns(frontiers: Sequence[Sequence[str]]) -> int:
+    """Turns of :func:`kgr1.datasets.expert.expert_steps` for one branch, without the answer.
+
+    For each hop one listing of relations and one query for each entity of the frontier (an entity that was listed in
+    vain is not queried, so further listings cost nothing extra).
+    """
+    return sum(1 + len(frontier) for frontier in frontiers[:-1])
+
+
+def topic_split(topic: str, seed: int = 0) -> str:
+    """Split of a topic: 60 % train, 10 % dev, 30 % test; depends on the name and the seed only."""
+    digest = hashlib.sha256(f"{seed}\0{topic}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") % 100
+    for name, share in SPLITS:
+        if place < share:
+            return name
+        place -= share
+    raise AssertionError("the shares of SPLITS add up to 100")
+
+
+def encode(branches: Sequence[Path]) -> tuple[str, ...]:
+    """The inverse of :func:`kgr1.datasets.paths.parse_path`."""
+    parts: list[str] = []
+    for number, branch in enumerate(branches):
+        parts += ["&"] if number else []
+        parts += [str(hop) for hop in branch]
+    return tuple(parts)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from dict_graph import FAMILY, DictGraph, load_triples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgr1.datasets.expert import expert_steps
+from kgr1.datasets.paths import parse_path
+from kgr1.datasets.synthetic import generate_questions, readable
+from kgr1.datasets.walks import topic_split
+from kgr1.errors import DatasetError
+from kgr1.types import Question
+
+NODES = st.sampled_from("abcdefgh")
+TRIPLES = st.lists(st.tuples(NODES, st.sampled_from(["r", "s", "t"]), NODES), max_size=40)
+
+
+def evaluate(question: Question, triples: list[tuple[str, str, str]]) -> set[str]:
+    """Follow the gold path by scanning all triples, as slowly and plainly as possible."""
+    ends = []
+    for topic, branch in zip(question.topics, parse_path(question.gold_path), strict=True):
+        frontier = {topic}
+        for relation, backward in branch:
+            if backward:
+                frontier = {h for h, r, t in triples if r == relation and t in frontier}
+            else:
+                frontier = {t for h, r, t in triples if r == relation and h in frontier}
+            assert topic not in frontier
+        ends.append(frontier)
+    return set.intersection(*ends)
+
+
+@settings(max_examples=40, deadline=None)
+@given(triples=TRIPLES, seed=st.integers(0, 99))
+def test_gold_sets_are_exactly_what_the_path_reaches(triples: list[tuple[str, str, str]], seed: int) -> None:
+    questions = generate_questions(triples, count=6, seed=seed, max_answers=3)
+    graph = DictGraph(triples)
+    for question in questions:
+        gold = {answer.label for answer in question.answers}
+        assert gold == evaluate(question, triples)
+        assert 0 < len(gold) <= 3
+        assert expert_steps(question, graph, random.Random(0), max_turns=7) is not None
+    assert len({q.text for q in questions}) == len(questions)
+
+
+@pytest.mark.parametrize("name", ["worldcup2014", "metaqa"])
+def test_questions_of_a_published_graph(shared_data: Path, name: str) -> None:
+    triples = load_triples(shared_data / name / "kg.tsv.gz")
+    questions = generate_questions(triples, count=300, seed=5)
+    assert len(questions) == 300
+    assert questions == generate_questions(reversed(triples), count=300, seed=5)
+    assert questions != generate_questions(triples, count=300, seed=6)
+    graph = DictGraph(triples)
+    short = sum(expert_steps(q, graph, random.Random(0), max_turns=5) is not None for q in questions)
+    assert short > 0.75 * len(questions)
+    kinds = Counter((q.kind, q.hops) for q in questions)
+    assert min(kinds["chain", 1], kinds["chain", 2], kinds["intersection", 2]) > 20
+    splits: dict[str, set[str]] = {}
+    for question in questions:
+        assert {topic_split(topic, 5) for topic in question.topics} == {question.split}
+        splits.setdefault(question.split, set()).update(question.topics)
+    assert set(splits) == {"train", "dev", "test"}
+
+
+def test_every_condition_of_an_intersection_is_needed(shared_data: Path) -> None:
+    triples = load_triples(shared_data / "worldcup2014" / "kg.tsv.gz")
+    for question in generate_questions(triples, count=50, seed=1, kinds=["intersection"]):
+        assert len(question.topics) == 2
+        for topic, branch in zip(question.topics, parse_path(question.gold_path), strict=True):
+            one = question.model_copy(update={"topics": (topic,), "gold_path": tuple(str(hop) for hop in branch)})
+            assert evaluate(one, triples) > {answer.label for answer in question.answers}
+
+
+def test_hops_and_phrases_are_respected() -> None:
+    phrases = {"wrote": ["a work of {x}", "the author of {x}"]}
+    questions = generate_questions(FAMILY, count=30, seed=0, hops=[1], kinds=["chain"], phrases=phrases)
+    assert {q.hops for q in questions} == {1}
+    wrote = [q for q in questions if q.gold_path == ("^wrote",)]
+    assert wrote
+    assert all("the author of" in q.text for q in wrote)
+
+
+def test_topic_splits_have_their_shares() -> None:
+    counts = Counter(topic_split(f"node {i}") for i in range(5000))
+    assert counts["train"] == pytest.approx(3000, abs=150)
+    assert counts["dev"] == pytest.approx(500, abs=100)
+
+
+def test_an_empty_graph_gives_nothing() -> None:
+    assert generate_questions([], count=5, seed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"kinds": ["star"]}, "chain, intersection"),
+        ({"kinds": []}, "chain, intersection"),
+        ({"hops": [4]}, "1, 2 or 3"),
+        ({"phrases": {"r": ["the r of {x}"]}}, "forward, backward"),
+        ({"phrases": {"r": ["the r", "{x}"]}}, "{x}"),
+    ],
+)
+def test_wrong_settings_are_named(more: dict[str, object], match: str) -> None:
+    with pytest.raises(DatasetError, match=match):
+        generate_questions(FAMILY, count=1, seed=0, **more)
+
+
+@pytest.mark.parametrize(
+    ("relation", "words"),
+    [
+        ("people.person.place_of_birth", "place of birth"),
+        ("http://example.org/bornIn", "born in"),
+        ("has_genre", "genre"),
+        ("official language", "official language"),
+        ("P31", "P31"),
+        ("...", "..."),
+    ],
+)
+def test_labels_become_words(relation: str, words: str) -> None:
+    assert readable(relation) == words
