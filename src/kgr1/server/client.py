@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -57,13 +57,11 @@ class GraphClient:
         self.timeout_s = timeout_s
         self.retries = retries
         self.backoff_s = backoff_s
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GraphServerError(f"'{url[:200]}' is not a server address; give one such as http://127.0.0.1:8765.")
+        host = _host(self.url)
         self._http = httpx.Client(
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=KEEP_ALIVE_S),
-            trust_env=parts.hostname not in LOOPBACK,  # a proxy cannot reach this machine's loopback
+            trust_env=host not in LOOPBACK,  # a proxy cannot reach this machine's loopback
         )
         self._offer: tuple[str, ServerLimits] | None = None
         self._lock = threading.Lock()
@@ -141,7 +139,7 @@ class GraphClient:
             raise self._nonsense(f"{len(response.observations)} observations for {len(batch)} queries")
         checked = []
         for query, observation in zip(batch, response.observations, strict=True):
-            if not isinstance(observation, Observation) or observation.query != query:
+            if not isinstance(observation, Observation) or not _answers(observation, query):
                 raise self._nonsense("an observation for another query")
             if len(observation.ids) != len(observation.names) or observation.total < len(observation.names):
                 raise self._nonsense("an observation whose names, ids and total do not fit")
@@ -234,6 +232,17 @@ def _rebuild(url: str, graph: str | None, timeout_s: float, retries: int, backof
     return GraphClient(url, graph, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
 
 
+def _host(url: str) -> str:
+    """The host of a server address; refuses what is none."""
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host or re.search(r"[\s%?#]", url):
+        raise GraphServerError(f"{url[:200]!r} is not a server address; give one such as http://127.0.0.1:8765.")
+    return parts.host
+
+
 def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterator[tuple[list[Query], bytes]]:
     """Batches within the limits, each with its request body."""
     start = f'{{"protocol":{wire.PROTOCOL_VERSION},"graph":{json.dumps(graph)},"queries":['.encode()
@@ -250,6 +259,15 @@ def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterat
         size += len(part) + 1
     if batch:
         yield batch, start + b",".join(parts) + b"]}"
+
+
+def _answers(observation: Observation, query: Query) -> bool:
+    """Whether the observation can be the answer: a result may write the names of the query as the graph does."""
+    answered = observation.query
+    if observation.error is not None:
+        return answered == query
+    same = (answered.operation, answered.graph_id) == (query.operation, query.graph_id)
+    return same and (answered.relation is None) == (query.relation is None)
 
 
 def _sentence(content: bytes) -> str:

@@ -1,0 +1,199 @@
+"""Running the graph server: on the command line's behalf, or in the background of a program.
+
+The address is bound before anything else starts, so a port in use is one clear error and port 0 (any free port) is
+known at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+from fastapi import FastAPI
+
+from kgr1.errors import GraphServerError
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.store import GraphStore
+from kgr1.server.app import create_app
+from kgr1.server.wire import ServerLimits
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8765
+SHUTDOWN_S = 10
+KEEP_ALIVE_S = 75
+WORKER_VARIABLE = "KGR1_SERVE"
+
+
+def bind(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
+    """A listening socket; port 0 takes any free port.
+
+    Raises :class:`GraphServerError` in one sentence if the address cannot be used.
+    """
+    if not 0 <= port <= 65535:
+        raise GraphServerError(f"{port} is not a port; choose one from 0 to 65535 with --port.", port=port)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise GraphServerError(f"{host} is not an address of this machine; choose another with --host.") from error
+    # asyncio switches Nagle's algorithm off only for sockets that name their protocol; it costs 40 ms a reply.
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # elsewhere the option lets two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise GraphServerError(_why(error, host, port), host=host, port=port) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is in use; choose another with --port."
+    if error.errno == errno.EACCES:
+        return f"Port {port} on {host} needs administrator rights; choose one above 1023 with --port."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine; choose another with --host."
+    return f"Cannot listen on {host} port {port}: {error.strerror}."
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which clients on this machine reach a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(
+    graphs: Mapping[str, Path],
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    limits: ServerLimits | None = None,
+    workers: int = 1,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve built graphs until SIGINT or SIGTERM; running requests are finished first.
+
+    ``graphs`` maps names to graph folders. ``on_ready`` gets the URL as soon as requests are accepted. With several
+    ``workers``, each is a process that opens the same memory-mapped files. Raises :class:`GraphServerError` if the
+    address cannot be used and :class:`kgr1.errors.GraphError` if a graph cannot be opened, both before start-up.
+    """
+    limits = limits or ServerLimits()
+    listener = bind(host, port)
+    with ExitStack() as stack:
+        stack.callback(listener.close)
+        opened = {name: GraphStore.open(path) for name, path in graphs.items()}
+        for graph in opened.values():
+            stack.callback(graph.close)
+        if workers == 1:
+            server = _Server(create_app(opened, limits), lambda: on_ready(address_of(listener)))
+            server.run(sockets=[listener])
+            return
+        url, actual = address_of(listener), listener.getsockname()[1]
+    _serve_workers(graphs, host, actual, limits, workers, lambda: on_ready(url))
+
+
+def _serve_workers(
+    graphs: Mapping[str, Path], host: str, port: int, limits: ServerLimits, workers: int, on_ready: Callable[[], None]
+) -> None:
+    # uvicorn's workers are new processes that import the application by name, so the graphs go through a variable.
+    plan = {"graphs": {name: str(path) for name, path in graphs.items()}, "limits": limits.model_dump()}
+    os.environ[WORKER_VARIABLE] = json.dumps(plan)
+    try:
+        on_ready()
+        uvicorn.run(
+            "kgr1.server.serve:worker_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
+    finally:
+        del os.environ[WORKER_VARIABLE]
+
+
+def worker_app() -> FastAPI:
+    """The application of one worker process; started by :func:`serve` only."""
+    plan = json.loads(os.environ[WORKER_VARIABLE])
+    opened = {name: GraphStore.open(Path(path)) for name, path in plan["graphs"].items()}
+    return create_app(opened, ServerLimits.model_validate(plan["limits"]))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with a callback for the moment it accepts requests."""
+
+    def __init__(self, app: FastAPI, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=SHUTDOWN_S,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+
+class BackgroundServer:
+    """A graph server in a thread of this process, for programs and tests.
+
+    ::
+
+        with BackgroundServer({"films": store}) as server:
+            client = GraphClient(server.url)
+
+    The graphs stay open when it stops. Raises :class:`GraphServerError` if the address cannot be used.
+    """
+
+    def __init__(
+        self,
+        graphs: Mapping[str, KnowledgeGraph],
+        host: str = DEFAULT_HOST,
+        port: int = 0,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        self._listener = bind(host, port)
+        self.url = address_of(self._listener)
+        self.port: int = self._listener.getsockname()[1]
+        ready = threading.Event()
+        self._server = _Server(create_app(graphs, limits), ready.set)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+        self._thread.start()
+        if not ready.wait(SHUTDOWN_S):
+            self.close()
+            raise GraphServerError(f"The graph server on {self.url} did not start within {SHUTDOWN_S} s.")
+
+    def close(self) -> None:
+        """Finish running requests and stop; calling it twice is fine."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+    def __enter__(self) -> BackgroundServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
