@@ -22,7 +22,8 @@ class BuildReport(Record):
     entities: int
     relations: int
     ambiguous_names: int  # labels that stand for more than one entity
-    repeated_names: int  # rows of the names file whose identifier already had a name; the first one counts
+    repeated_names: int  # rows of the names file whose identifier already had another label; the first one counts
+    unused_names: int  # rows of the names file whose identifier is not in the graph
     seconds: float
     bytes: int
     max_degree: int  # most triples at one entity
@@ -58,7 +59,7 @@ def build_graph(
                 on_progress(encoder.rows)
     if not encoder.rows:
         raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
-    labels, repeated = _read_labels(names)
+    labels, repeated, unused = _read_labels(names, encoder)
     encoded = encoder.finish(labels)
     header = make_header(encoded, name or out.name, checksums=True)
     write_store(header, encoded.arrays, out, force=force)
@@ -69,18 +70,22 @@ def build_graph(
         relations=encoded.relations,
         ambiguous_names=encoded.ambiguous_names,
         repeated_names=repeated,
+        unused_names=unused,
         seconds=time.perf_counter() - started,
         bytes=header.bytes,
         max_degree=encoded.max_degree,
     )
 
 
-def _read_labels(names: Path | None) -> tuple[dict[str, str], int]:
+def _read_labels(names: Path | None, known: TripleEncoder) -> tuple[dict[str, str], int, int]:
+    """Labels of what the graph holds (a names file often covers far more), repeated rows, unused rows."""
     labels: dict[str, str] = {}
-    repeated = 0
+    repeated = unused = 0
     if names is not None:
         for batch in read_names(Path(names)):
             for identifier, label in batch:
-                if label.strip() and labels.setdefault(identifier, label) != label:
+                if identifier not in known:
+                    unused += 1
+                elif label.strip() and labels.setdefault(identifier, label) != label:
                     repeated += 1
-    return labels, repeated
+    return labels, repeated, unused

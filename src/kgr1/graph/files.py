@@ -41,6 +41,14 @@ ARRAY_TYPES: dict[str, str] = {
 OPTIONAL_ARRAYS = frozenset(f"{s}_{key}" for s in ("entity", "relation") for key in vocabulary.OPTIONAL_ARRAYS)
 
 
+_OFFSETS_INTO = {
+    "id_offsets": "id_bytes",
+    "label_offsets": "label_bytes",
+    "gram_offsets": "gram_symbols",
+    "offsets": "neighbours",
+}
+
+
 class ArrayEntry(Record):
     """One array of a store."""
 
@@ -206,7 +214,27 @@ def read_store(path: Path, *, verify: bool = False) -> tuple[Header, Arrays]:
             )
         # Lookups read through memoryviews, which know the machine's own byte order only.
         arrays[key] = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("="))
+    if verify:
+        _check_structure(path, header, arrays)
     return header, arrays
+
+
+def _check_structure(path: Path, header: Header, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """A header can be made to match any file: check that every number points into the array it is meant for."""
+    for key, array in arrays.items():
+        side, _, part = key.partition("_")
+        if part in _OFFSETS_INTO:
+            target = arrays.get(f"{side}_{_OFFSETS_INTO[part]}")
+            sound = target is not None and array[0] == 0 and array[-1] == len(target)
+            sound = sound and bool((array[1:] >= array[:-1]).all())
+        elif part in ("hash_owners", "gram_symbols", "neighbours", "relations"):
+            limit = header.relations if side == "relation" or part == "relations" else header.entities
+            sound = len(array) == 0 or bool(array.min() >= 0 and array.max() < limit)
+        else:
+            continue
+        if not sound:
+            file = path / f"{key}.bin"
+            raise GraphError(f"{file} points outside the graph; build the graph again.", path=str(file))
 
 
 def _read_header(path: Path) -> Header:

@@ -20,6 +20,7 @@ from kgr1.errors import GraphError, GraphFormatError
 _BLOCK_BYTES = 4 << 20
 _MAX_LINE_BYTES = 64 << 20
 _CSV_BATCH = 50_000
+_SUSPICIOUS = ("\r", "\t\t", "\n\t", "\t\n", "\n\n", "\t ")  # signs of an empty field or line
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADERS = (
     ({"head", "subject"}, {"relation", "predicate"}, {"tail", "object"}),
@@ -113,15 +114,14 @@ class _TsvReader(_Reader):
             text = block.decode("utf-8")
         except UnicodeDecodeError as error:
             self.bad_utf8(error, self.line + 1 + block.count(b"\n", 0, error.start))
-        first = self.line == 0
         rows: list[Fields] = [tuple(line.split("\t")) for line in text[:-1].split("\n")]
         # Most blocks are clean, and these searches are far cheaper than a look at every field.
-        suspicious = first or "\r" in text or "\t\t" in text or "\n\t" in text or "\t\n" in text or "\n\n" in text
-        if suspicious or "\t " in text or set(map(len, rows)) != {self.columns}:
-            rows = self._careful_rows(rows)
-        else:
-            self.line += len(rows)
-        return rows
+        first = self._careful_rows(rows[:1]) if self.line == 0 else []
+        rest = rows[1:] if self.line == 1 else rows
+        if any(mark in text for mark in _SUSPICIOUS) or set(map(len, rest)) != {self.columns}:
+            return first + self._careful_rows(rest)
+        self.line += len(rest)
+        return first + rest
 
     def _careful_rows(self, rows: list[Fields]) -> list[Fields]:
         kept = []

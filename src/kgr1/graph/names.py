@@ -73,6 +73,13 @@ def grams(key: str) -> set[bytes]:
     return {padded[i : i + 3] for i in range(len(padded) - 2)}
 
 
+def _holds_word(text: str, part: str) -> bool:
+    """True if ``part`` first occurs in ``text`` with no letter or digit on either side."""
+    start = text.find(part)
+    end = start + len(part)
+    return start >= 0 and not text[max(start - 1, 0) : start].isalnum() and not text[end : end + 1].isalnum()
+
+
 class Closeness:
     """Ranks names by likeness to one query, in time bounded by the number of names given (not by their length)."""
 
@@ -102,7 +109,8 @@ class Closeness:
         self._matcher.set_seq1(other)
         ratio = self._matcher.ratio()
         short, long = sorted((self.key, other), key=len)
-        if len(short) >= 3 and re.search(rf"(?<!\w){re.escape(short)}(?!\w)", long):
-            # A whole-word part of a name is likely meant; the shorter the rest, the likelier.
-            ratio = max(ratio, 0.7 + 0.3 * len(short) / len(long))
+        share = len(short) / max(len(long), 1)
+        # The query as whole words of a longer name is likely that name; the reverse only if not much is left over.
+        if (short is self.key or share > 0.5) and _holds_word(long, short):
+            ratio = max(ratio, 0.7 + 0.3 * share)
         return ratio

@@ -7,6 +7,7 @@ display name, so that evidence triples are made of names that exist.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from kgr1.graph.adjacency import Adjacency
@@ -101,17 +102,17 @@ class Retrieval:
     # The errors. Each says in one sentence how to go on.
 
     def _no_entity(self, query: Query) -> Observation:
-        closest = self._entities.closest(query.entity, _SUGGESTED)
-        hint = f"the closest are {_listed(closest)}" if closest else "use a name from the question or an earlier result"
+        closest = _short(self._entities.closest(query.entity, _SUGGESTED))
+        hint = _closest(closest) if closest else "use a name from the question or an earlier result"
         return _error(query, ErrorCode.ENTITY_NOT_FOUND, f"No entity is named {_quoted(query.entity)}; {hint}.")
 
     def _no_relation(self, query: Query, matches: Sequence[int], edges: Adjacency) -> Observation:
         assert query.relation is not None
         closest = self._closest_relations(query.relation, matches, edges)
         if len(closest) < _SUGGESTED:
-            everywhere = self._relations.closest(query.relation, _SUGGESTED)
+            everywhere = _short(self._relations.closest(query.relation, _SUGGESTED))
             closest += [name for name in everywhere if name not in closest][: _SUGGESTED - len(closest)]
-        hint = f"the closest are {_listed(closest)}" if closest else f"{_ask_relations(query)} lists the relations"
+        hint = _closest(closest) if closest else f"{_ask_relations(query)} lists the relations"
         return _error(query, ErrorCode.RELATION_NOT_FOUND, f"No relation is named {_quoted(query.relation)}; {hint}.")
 
     def _no_relations(self, query: Query, matches: Sequence[int]) -> Observation:
@@ -140,7 +141,7 @@ class Retrieval:
         closest = self._closest_relations(query.relation, matches, edges)
         if not closest:
             some = _union(edges.relations(e) for e in matches)[:_SUGGESTED]
-            closest = list(self._relations.names(some))
+            closest = _short(self._relations.names(some))
         if closest:
             hint = f"it has {_listed(closest)} there"
         else:
@@ -150,7 +151,7 @@ class Retrieval:
 
     def _closest_relations(self, relation: str, matches: Sequence[int], edges: Adjacency) -> list[str]:
         there = _union(map(edges.relations, matches))[:_LISTED]
-        return Closeness(relation).best(self._relations.names(there), _SUGGESTED)
+        return _short(Closeness(relation).best(self._relations.names(there), _SUGGESTED))
 
 
 def _union(results: Iterable[list[int]]) -> list[int]:
@@ -194,8 +195,18 @@ def _call(query: Query) -> str:
 
 
 def _quoted(text: str) -> str:
-    return f'"{text}"' if len(text) <= _QUOTED else f'"{text[:_QUOTED]}..."'
+    return json.dumps(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...", ensure_ascii=False)
+
+
+def _closest(names: Sequence[str]) -> str:
+    """The end of a not-found sentence; names too long to be copied are of no help there."""
+    verb = "closest is" if len(names) == 1 else "closest are"
+    return f"the {verb} {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names if len(name) <= 3 * _QUOTED) or "too long to show"
+    return ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    return [name for name in names if len(name) <= 3 * _QUOTED]

@@ -95,7 +95,13 @@ class GraphStore:
 
         Raises :class:`GraphServerError` if the store was closed.
         """
-        return [*map(self._alive().answer, queries)]
+        answer = self._alive().answer
+        try:
+            return [answer(query) for query in queries]
+        except (IndexError, ValueError, OverflowError) as error:  # numbers that point outside the arrays
+            raise GraphServerError(
+                f"The files of the graph {self._header.name!r} are damaged ({error}); build it again."
+            ) from error
 
     def info(self) -> GraphInfo:
         """Counts of the graph."""

@@ -19,7 +19,7 @@ of numbers is a sorted list of names. Its arrays:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -74,6 +74,7 @@ class Vocabulary:
         self._gram_symbols = arrays["gram_symbols"]
         self._gram_shift = gram_shift(len(self._gram_offsets) - 1)
         self._names: dict[int, str] = {}
+        self._ids: dict[int, str] = {}
         self._found: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class Vocabulary:
             self._names[symbol] = name
         return name
 
-    def names(self, symbols: Iterable[int]) -> tuple[str, ...]:
+    def names(self, symbols: Sequence[int]) -> tuple[str, ...]:
         """Display names of several symbols."""
         cached = self._names
         try:
@@ -115,9 +116,18 @@ class Vocabulary:
         except KeyError:
             return tuple([self.name(symbol) for symbol in symbols])
 
-    def ids(self, symbols: Iterable[int]) -> tuple[str, ...]:
+    def ids(self, symbols: Sequence[int]) -> tuple[str, ...]:
         """Identifiers of several symbols."""
-        return tuple([self.id(symbol) for symbol in symbols])
+        cached = self._ids
+        try:
+            return tuple([cached[symbol] for symbol in symbols])
+        except KeyError:
+            pass
+        found = [self.id(symbol) for symbol in symbols]
+        if len(cached) >= _CACHED:
+            cached.clear()
+        cached.update(zip(symbols, found, strict=True))
+        return tuple(found)
 
     def find(self, text: str) -> tuple[int, ...]:
         """The symbols that a text names, ascending: by identifier, else label, ``label [id]``, lookup key.
@@ -191,7 +201,10 @@ class Vocabulary:
             # Longer names share trigrams by chance: weigh by length, as Dice's coefficient does.
             sizes = np.maximum(self._sizes(symbols), 1)
             scores = shared / (len(buckets) + sizes) + 0.5 * shared / np.minimum(len(buckets), sizes)
-            symbols = symbols[np.argsort(-scores, kind="stable")[:_CANDIDATES]]
+            # Ties at the border fall by number, so that the outcome is the same everywhere.
+            border = np.partition(scores, -_CANDIDATES)[-_CANDIDATES]
+            symbols = symbols[np.concatenate([np.flatnonzero(scores > border), np.flatnonzero(scores == border)])]
+            symbols = symbols[:_CANDIDATES]
         by_label: dict[str, int] = {}
         for symbol in symbols.tolist():
             by_label.setdefault(self.label(symbol), symbol)
