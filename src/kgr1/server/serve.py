@@ -7,12 +7,12 @@ known at once.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -24,12 +24,12 @@ from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
 from kgr1.server.app import create_app
 from kgr1.server.wire import ServerLimits
+from kgr1.server.workers import run_workers
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
 SHUTDOWN_S = 10
 KEEP_ALIVE_S = 75
-WORKER_VARIABLE = "KGR1_SERVE"
 
 
 def bind(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
@@ -70,6 +70,7 @@ def _why(error: OSError, host: str, port: int) -> str:
 def address_of(listener: socket.socket) -> str:
     """The URL under which clients on this machine reach a bound socket."""
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -89,49 +90,26 @@ def serve(
     address cannot be used and :class:`kgr1.errors.GraphError` if a graph cannot be opened, both before start-up.
     """
     limits = limits or ServerLimits()
-    listener = bind(host, port)
-    with ExitStack() as stack:
-        stack.callback(listener.close)
-        opened = {name: GraphStore.open(path) for name, path in graphs.items()}
-        for graph in opened.values():
-            stack.callback(graph.close)
+    with closing(bind(host, port)) as listener:
+        url = address_of(listener)
         if workers == 1:
-            server = _Server(create_app(opened, limits), lambda: on_ready(address_of(listener)))
-            server.run(sockets=[listener])
+            _run(graphs, limits, listener, lambda: on_ready(url))
             return
-        url, actual = address_of(listener), listener.getsockname()[1]
-    _serve_workers(graphs, host, actual, limits, workers, lambda: on_ready(url))
+        for path in graphs.values():  # a graph that cannot be opened is one error here instead of one a process
+            GraphStore.open(path).close()
+        run_workers(partial(_run, graphs, limits), listener, workers, lambda: on_ready(url), SHUTDOWN_S + 2)
 
 
-def _serve_workers(
-    graphs: Mapping[str, Path], host: str, port: int, limits: ServerLimits, workers: int, on_ready: Callable[[], None]
+def _run(
+    graphs: Mapping[str, Path],
+    limits: ServerLimits,
+    listener: socket.socket,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    # uvicorn's workers are new processes that import the application by name, so the graphs go through a variable.
-    plan = {"graphs": {name: str(path) for name, path in graphs.items()}, "limits": limits.model_dump()}
-    os.environ[WORKER_VARIABLE] = json.dumps(plan)
-    try:
-        on_ready()
-        uvicorn.run(
-            "kgr1.server.serve:worker_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
-    finally:
-        del os.environ[WORKER_VARIABLE]
-
-
-def worker_app() -> FastAPI:
-    """The application of one worker process; started by :func:`serve` only."""
-    plan = json.loads(os.environ[WORKER_VARIABLE])
-    opened = {name: GraphStore.open(Path(path)) for name, path in plan["graphs"].items()}
-    return create_app(opened, ServerLimits.model_validate(plan["limits"]))
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(closing(GraphStore.open(path))) for name, path in graphs.items()}
+        stack.enter_context(suppress(KeyboardInterrupt))  # uvicorn raises it again after a clean end
+        _Server(create_app(opened, limits), on_ready).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
