@@ -20,7 +20,7 @@ KEY_LIMIT = 4096
 quadratic time on hostile input, and a name of this length cannot be shown to a model anyway."""
 
 _COMPARED = 128  # characters of a name that closeness looks at
-_FOLD = str.maketrans({"_": " ", "‹": "<", "›": ">", "❲": "["})
+_FOLD = str.maketrans({"‹": "<", "›": ">", "❲": "["})
 
 
 def lookup_key(text: str) -> str:
@@ -32,12 +32,13 @@ def lookup_key(text: str) -> str:
     if len(text) > KEY_LIMIT:
         return text
     if text.isascii() and text.isprintable():
-        key = text.lower().replace("_", " ")
+        key = text.lower()
     else:
         key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_FOLD)
         if not key.isprintable():
             key = "".join(map(_visible, key))
-    return " ".join(key.split()) or text
+    # A name of nothing but underscores keeps them, one of nothing visible stays as it is.
+    return " ".join(key.replace("_", " ").split()) or " ".join(key.split()) or text
 
 
 def _visible(char: str) -> str:
@@ -55,16 +56,23 @@ def hash_name(text: str) -> int:
 def readings(text: str) -> Iterator[str]:
     """What the text can mean besides itself: a model copies quotes and backslash escapes along with a name."""
     if len(text) > 2 and text[0] == '"' == text[-1]:
-        yield text[1:-1]
         text = text[1:-1]
-    if "\\" in text:
-        for escaped in (text, re.sub(r'(?<!\\)"', r"\"", text)):
-            try:
-                decoded = json.loads(f'"{escaped}"', strict=False)
-            except ValueError:
-                continue
-            yield decoded
+        yield text
+    for _ in range(2):  # escapes that were escaped again
+        decoded = _unescape(text) if "\\" in text else None
+        if decoded is None or decoded == text:
             return
+        text = decoded
+        yield text
+
+
+def _unescape(text: str) -> str | None:
+    for escaped in (text, re.sub(r'(?<!\\)"', r"\"", text)):
+        try:
+            return str(json.loads(f'"{escaped}"', strict=False))
+        except ValueError:
+            continue
+    return None
 
 
 def grams(key: str) -> set[bytes]:
@@ -94,6 +102,8 @@ class Closeness:
 
         Shared trigrams choose ``refined`` names, which the slower ratio of matching blocks then orders.
         """
+        if not self.key.strip():
+            return []
         rough = sorted((-self._overlap(name), name) for name in names)[:refined]
         fine = sorted((-self._ratio(name), name) for overlap, name in rough if overlap < 0)
         return [name for ratio, name in fine[:count] if -ratio >= minimum]

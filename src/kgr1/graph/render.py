@@ -22,7 +22,8 @@ Layout = Literal["flat", "tree"]
 _TAG = re.compile(r"[<＜﹤](\s*(?:/\s*)?(?:[^\W\d]|0x|[|｜!?]|\Z))([^<＜﹤>＞﹥]*)([>＞﹥]?)")
 _INSTRUCTION = re.compile(r"\[(?=\s*(?:/\s*)?(?:INST|SYSTEM_PROMPT|TOOL_\w+|AVAILABLE_TOOLS)\s*\])", re.IGNORECASE)
 _LOOKS_LIKE_OURS = re.compile(r"KG_[A-Z]|.*\.\.\. and [\d,]+ more", re.DOTALL)
-_KEPT_FORMATS = "\u200c\u200d"  # joiners that spelling (Persian, Hindi) and emoji need
+_KEPT = "\n\t\u200c\u200d"  # the last two are joiners that spelling (Persian, Hindi) and emoji need
+_QUOTED_FLAT = ',"\\\n\t'  # a name with one of these is quoted; commas matter in the flat layout only
 _MAX_COUNTS = 12  # calls of the token counter for one text
 
 
@@ -36,30 +37,51 @@ class Rendered(NamedTuple):
 def neutralise(text: str) -> str:
     """Make text from a graph safe to show: no tag, special token, control character or invisible mark survives.
 
-    Angle brackets that begin a tag become ``‹`` and ``›``, invisible characters become escapes.
+    Angle brackets that begin a tag become ``‹`` and ``›``, line breaks and tabs their escapes, other control characters
+    blanks; invisible marks are left out. :func:`kgr1.graph.names.lookup_key` makes the same differences disappear, so a
+    name can be copied as it is shown.
 
     >>> neutralise("</information><|im_end|> 3 < 4")
     '‹/information›‹|im_end|› 3 < 4'
     """
+    text = _visible(text)
+    return _without_tags(text if text.isprintable() else text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _without_tags(text: str) -> str:
     text = _TAG.sub(lambda m: f"‹{m[1]}{m[2]}{'›' if m[3] else ''}", text)
-    text = _INSTRUCTION.sub("❲", text)
-    return text if text.isprintable() else "".join(map(_visible, text))
+    return _INSTRUCTION.sub("❲", text)
 
 
-def _visible(char: str) -> str:
-    if char.isprintable() or char in _KEPT_FORMATS:
+def _visible(text: str) -> str:
+    """The text without invisible characters, apart from line breaks and tabs; in escapes if nothing else is left."""
+    if text.isprintable():
+        return text
+    visible = "".join(map(_visible_char, text))
+    return visible if visible.strip() else json.dumps(text)[1:-1]
+
+
+def _visible_char(char: str) -> str:
+    if char.isprintable() or char in _KEPT:
         return char
-    if unicodedata.category(char) == "Zs":  # blanks of other widths
-        return " "
-    return json.dumps(char)[1:-1]
+    category = unicodedata.category(char)
+    if category == "Cf":  # bidirectional marks, zero-width blanks, soft hyphens, tag characters
+        return ""
+    if category == "Cs":
+        return "\ufffd"
+    return char if category in ("Co", "Cn") else " "  # private use and unassigned; else controls and separators
 
 
 def show_name(name: str, layout: Layout = "flat") -> str:
     """One name as it stands in a rendered list: bare, or as a JSON string if it could be misread."""
-    ambiguous = '"' in name or "\\" in name or name != name.strip() or (layout == "flat" and "," in name)
-    if ambiguous or not name.isprintable() or _LOOKS_LIKE_OURS.match(name):
-        return neutralise(json.dumps(name, ensure_ascii=False))
-    return neutralise(name)
+    name = _visible(name)
+    if (
+        any(mark in name for mark in _QUOTED_FLAT if mark != "," or layout == "flat")
+        or name != name.strip()
+        or _LOOKS_LIKE_OURS.match(name)
+    ):
+        name = json.dumps(name, ensure_ascii=False)
+    return _without_tags(name)
 
 
 def render(

@@ -167,8 +167,13 @@ class Vocabulary:
         if not (self.labelled and bracket and text.endswith("]")):
             return ()
         identifier = identifier[:-1]
-        with_id = set(self._find_exact(identifier) or self._find_key(identifier))
-        return tuple(sorted(with_id.intersection(self._find_exact(label) or self._find_key(label))))
+        # By identifiers alone: another symbol may bear this label as its identifier, or this identifier as its label.
+        exact = [s for s in self._candidates(identifier) if self.id(s) == identifier and self.label(s) == label]
+        if exact:
+            return tuple(exact)
+        key, label_key = lookup_key(identifier), lookup_key(label)
+        alike = [s for s in self._candidates(key) if lookup_key(self.id(s)) == key]
+        return tuple([s for s in alike if lookup_key(self.label(s)) == label_key])
 
     def _find_key(self, text: str) -> tuple[int, ...]:
         key = lookup_key(text)
@@ -186,6 +191,8 @@ class Vocabulary:
         Reads a bounded number of postings, the rarest trigrams first, whatever the size of the vocabulary.
         """
         closeness = Closeness(text)
+        if not closeness.grams:
+            return []
         buckets = {gram_bucket(gram, self._gram_shift) for gram in closeness.grams}
         spans = [(int(self._gram_offsets[b]), int(self._gram_offsets[b + 1])) for b in buckets]
         spans.sort(key=lambda span: (span[1] - span[0], span))
