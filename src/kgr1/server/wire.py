@@ -53,7 +53,7 @@ class QueryResponse(Record):
     """Answers to one batch, in its order."""
 
     protocol: int = PROTOCOL_VERSION
-    observations: list[Observation | Refusal]
+    observations: list[Annotated[Observation | Refusal, Field(union_mode="left_to_right")]]
 
 
 class GraphsResponse(Record):
@@ -82,8 +82,6 @@ class ErrorReply(Record):
 
 def read_query(value: object) -> Query | Refusal:
     """Turn one decoded JSON value into a query, or say in one sentence why it is none."""
-    if isinstance(value, Query | Refusal):
-        return value
     if not isinstance(value, Mapping):
         return _malformed('A query is an object such as {"operation": "get_tail_relations", "entity": "Paris"}.')
     surplus = sorted(str(key) for key in value.keys() - _FIELDS)
@@ -136,8 +134,8 @@ def _malformed(message: str) -> Refusal:
     return Refusal(error=ErrorCode.FORMAT_ERROR, message=message)
 
 
-AnyQuery = Annotated[Any, BeforeValidator(read_query)]
-"""A query or the refusal of one; never fails validation."""
+AnyQuery = Annotated[Query | Annotated[Any, BeforeValidator(read_query)], Field(union_mode="left_to_right")]
+"""A query or the refusal of one; never fails validation. Well-formed queries do not pass through Python code."""
 
 
 class QueryRequest(Record):
