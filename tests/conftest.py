@@ -15,3 +15,13 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"needs the question sets in {root} (set KGR1_DATA)")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random chat model; tests that need it skip without the ``train`` extra."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tiny import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-model"))
