@@ -2,7 +2,7 @@
 
 Graphs are called in a worker thread. An in-memory look-up is short enough to run on the event loop, but a graph may
 also be a remote endpoint or a file that is not in memory yet, and then one slow batch would hold up all clients. The
-thread costs 0.2 to 0.5 ms of a request that takes 1.5 ms with one query and 4 to 6 ms with 64.
+thread costs about 0.2 ms of a request that takes 1.5 ms with one query and about 4 ms with 64.
 
 Nothing that a client sends ends in a stack trace: what is wrong with one query is told in its observation, what is
 wrong with the request in an :class:`kgr1.server.wire.ErrorReply`.
