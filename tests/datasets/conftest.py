@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dict_graph import FAMILY, DictGraph
+from small_graphs import FAMILY
+
+from kgr1.graph.store import GraphStore
 
 
 @pytest.fixture
-def family() -> DictGraph:
-    return DictGraph(FAMILY)
+def family() -> GraphStore:
+    return GraphStore.from_triples(FAMILY)

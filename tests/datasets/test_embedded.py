@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from dict_graph import DictGraph
 
 from kgr1.datasets.embedded import EMBEDDED_PHRASES, embedded_graph_path, embedded_questions
 from kgr1.datasets.expert import expert_steps
 from kgr1.datasets.synthetic import generate_questions
 from kgr1.errors import DatasetError
+from kgr1.graph.store import GraphStore
 from kgr1.types import Question
 
 GENERATOR = Path(__file__).resolve().parents[2] / "tools" / "build_countries.py"
@@ -23,8 +23,8 @@ def read_triples() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def countries() -> DictGraph:
-    return DictGraph(read_triples())
+def countries() -> GraphStore:
+    return GraphStore.from_triples(read_triples())
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_the_notice_carries_the_licence_of_the_source() -> None:
     assert "Copyright (c) 2018 Porimol Chandro" in notice
 
 
-def test_the_expert_solves_every_question_within_its_turns(countries: DictGraph, questions: list[Question]) -> None:
+def test_the_expert_solves_every_question_within_its_turns(countries: GraphStore, questions: list[Question]) -> None:
     lengths: Counter[int] = Counter()
     for question in questions[::7]:
         steps = expert_steps(question, countries, random.Random(0), max_turns=7)

@@ -12,12 +12,13 @@ starts the branch of the next topic of an intersection: ``("r1", "&", "^r2")`` m
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kgr1.datasets.paths import AND, Hop, find_path, matches_gold, parse_path
+from kgr1.datasets.cues import Cues
+from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
+from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.types import Answer, Observation, Query, Question, Record
 
@@ -43,6 +44,7 @@ def expert_steps(
     recovery: bool = False,
     reuse_relations: bool = False,
     max_answers: int = 30,
+    cues: Cues | None = None,
 ) -> list[Step] | None:
     """Turns that solve the question, or None if the expert cannot do it in ``max_turns`` turns with the answer.
 
@@ -53,12 +55,16 @@ def expert_steps(
     ``recovery`` puts in one mistake and its recovery; None if none fits into the turns. ``reuse_relations`` lets the
     expert skip a listing when an earlier one of the same direction has shown the relation, but only where the full
     walk would not fit. Questions with more than ``max_answers`` gold answers are not solved: a long list does not fit
-    into an observation. Raises :class:`kgr1.errors.GraphServerError` if the graph does not answer.
+    into an observation. With ``cues`` the thoughts name the word of the question that a relation stands for.
+    Raises :class:`kgr1.errors.GraphServerError` if the graph does not answer.
     """
     if not question.topics or not 0 < len(question.answers) <= max_answers:
         return None
-    branches = parse_path(question.gold_path) or find_path(question, graph, max_frontier=max_turns)
-    if not branches or len(branches) > len(question.topics):
+    found = (question.topics, parse_path(question.gold_path))
+    if not found[1]:
+        found = find_path(question, graph, max_frontier=max_turns)
+    topics, branches = found
+    if not branches or len(branches) > len(topics):
         return None
     plans: list[tuple[str, int] | None] = [None]
     if recovery:
@@ -67,8 +73,8 @@ def expert_steps(
     for plan in plans:
         for reuse in (False, True) if reuse_relations and plan is None else (False,):
             for without_topic in (False, True):
-                walk = _Walk(question, graph, rng, max_turns, plan, reuse, without_topic)
-                steps = walk.run(branches)
+                walk = _Walk(question, graph, rng, max_turns, plan, reuse, without_topic, cues)
+                steps = walk.run(list(zip(topics, branches, strict=False)))
                 if steps is not None:
                     return steps
     return None
@@ -91,6 +97,7 @@ def expert_dataset(
     it. The same arguments give the same trajectories.
     """
     rng = random.Random(seed)
+    cues = Cues(questions)
     order = list(range(len(questions)))
     rng.shuffle(order)
     result: list[tuple[Question, list[Step]]] = []
@@ -103,10 +110,10 @@ def expert_dataset(
         own = random.Random(f"{seed}:{question.id}")
         steps = None
         if recovered < recovery_share * (len(result) + 1):
-            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True)
+            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues)
             recovered += steps is not None
         if steps is None:
-            steps = expert_steps(question, graph, own, max_turns=max_turns, reuse_relations=reuse_relations)
+            steps = expert_steps(question, graph, own, max_turns=max_turns, reuse_relations=reuse_relations, cues=cues)
         if steps is not None:
             result.append((question, steps))
     return result
@@ -127,13 +134,15 @@ class _Walk:
     plan: tuple[str, int] | None  # kind of mistake and the number of the hop where it happens
     reuse: bool
     without_topic: bool
+    cues: Cues | None
     steps: list[Step] = field(default_factory=list)
     seen: set[tuple[str, bool]] = field(default_factory=set)  # relations listed so far, with their direction
     hop_number: int = 0
 
-    def run(self, branches: Sequence[Sequence[Hop]]) -> list[Step] | None:
+    def run(self, branches: Sequence[tuple[str, Sequence[Hop]]]) -> list[Step] | None:
+        """The steps for (topic, path) branches; None if this attempt does not end with the gold answers."""
         try:
-            results = [self._branch(i, topic, branch) for i, (topic, branch) in enumerate(self._pairs(branches))]
+            results = [self._branch(number, topic, path) for number, (topic, path) in enumerate(branches)]
         except _GiveUpError:
             return None
         common = {name: ids for name, ids in results[0].items() if all(name in other for other in results)}
@@ -149,9 +158,6 @@ class _Walk:
             situation = "answer_without_topic"
         self.steps.append(Step(think=think(situation, self.rng), answer=Answer(names=names)))
         return self.steps
-
-    def _pairs(self, branches: Sequence[Sequence[Hop]]) -> list[tuple[str, Sequence[Hop]]]:
-        return list(zip(self.question.topics, branches, strict=False))
 
     def _branch(self, number: int, topic: str, hops: Sequence[Hop]) -> dict[str, str]:
         """Walk one branch; returns display name -> id of its end."""
@@ -176,7 +182,7 @@ class _Walk:
         else:
             # Entities that were listed and do not have the relation are not asked for it.
             entities = entities[self._list_relations(entities, hop, situation, topic, mistake) :]
-            thought = think("choose", self.rng, relation=hop.relation)
+            thought = self._choice(hop)
             if mistake == "branch":
                 self._wrong_branch(entities[0], hop, thought)
                 thought = think("fix_branch", self.rng, relation=hop.relation)
@@ -186,6 +192,12 @@ class _Walk:
             found.update(zip(observation.names, observation.ids, strict=True))
             thought = think("branch", self.rng, relation=hop.relation)
         return found
+
+    def _choice(self, hop: Hop) -> str:
+        cue = self.cues and self.cues.find(self.question, str(hop), self.question.gold_path)
+        if cue:
+            return think("choose_cue", self.rng, relation=hop.relation, cue=cue)
+        return think("choose", self.rng, relation=hop.relation)
 
     def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
         """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""
@@ -225,7 +237,7 @@ class _Walk:
             raise _GiveUpError  # the backend is forgiving, or the other name exists too
 
     def _guess(self, entity: str, hop: Hop) -> None:
-        words = [word for word in _content_words(self.question) if word != hop.relation]
+        words = [word for word in question_words(self.question) if word != hop.relation]
         if not words:
             raise _GiveUpError
         word = self.rng.choice(words)
@@ -239,7 +251,7 @@ class _Walk:
         if not others:
             raise _GiveUpError
         other = self.rng.choice(others)
-        thought = right.replace(hop.relation, other) if hop.relation in right else right
+        thought = right.replace(f'"{hop.relation}"', f'"{other}"')
         observation = self._ask(thought, Hop(other, hop.backward).entities(entity), mistake=True)
         if observation.error is not None or matches_gold(
             dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
@@ -263,18 +275,4 @@ def misspell(name: str, rng: random.Random) -> str:
     return rng.choice(slips)
 
 
-def _content_words(question: Question) -> list[str]:
-    topic = " ".join(question.topics).casefold()
-    words = (word.strip("?!.,;:'\"()").casefold() for word in question.text.split())
-    return sorted({word for word in words if len(word) > 3 and word.isalpha() and word not in topic} - _FUNCTION_WORDS)
-
-
-_FUNCTION_WORDS = frozenset(
-    re.findall(
-        r"\w+",
-        "what which that this with from have does were whose when where there their them then into also than been "
-        "name named list tell give many much some other same about",
-    )
-)
-
-__all__ = ["AND", "MISTAKES", "Step", "expert_dataset", "expert_steps", "misspell"]
+__all__ = ["MISTAKES", "Step", "expert_dataset", "expert_steps", "misspell"]

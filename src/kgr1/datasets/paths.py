@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from kgr1.datasets.words import word_stems
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.types import GoldAnswer, Observation, Operation, Query, Question
 
@@ -71,41 +72,83 @@ def find_path(
     max_hops: int = 3,
     max_frontier: int = 20,
     max_queries: int = 2000,
-) -> list[Path]:
-    """A shortest path from the first topic that has one to exactly the gold answers; empty if none is found.
+) -> tuple[tuple[str, ...], list[Path]]:
+    """Topics and one path for each of them that lead to exactly the gold answers; both empty if none is found.
 
-    Both directions are searched, breadth first, relations in sorted order, outgoing before incoming. Paths that pass
-    through more than ``max_frontier`` entities are not followed, and the search stops after ``max_queries`` queries.
+    First the shortest paths from single topics, in both directions; then, for two topics, intersections of one hop
+    from each. Among several of the same length the one that shares most words with the question wins, then the first
+    in sorted order. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops
+    after ``max_queries`` queries.
     """
-    search = _Search(graph, question.graph_id, max_queries)
-    for position, topic in enumerate(question.topics):
-        if position > 0:
-            break  # gold paths start at the first topic
-        level: list[tuple[Path, dict[str, str]]] = [((), {topic: topic})]
-        for _ in range(max_hops):
-            following: list[tuple[Path, dict[str, str]]] = []
-            for path, frontier in level:
-                for hop in search.hops(frontier):
-                    end = search.take(frontier, hop)
-                    if end is None:
-                        return []
-                    rest = {name: key for name, key in end.items() if name != topic}
-                    if matches_gold(end, question.answers) or matches_gold(rest, question.answers):
-                        return [(*path, hop)]
-                    if rest and len(rest) <= max_frontier:
-                        following.append(((*path, hop), rest))
-            level = following
-    return []
+    search = _Search(graph, question, max_queries)
+    levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
+    for depth in range(max_hops):
+        solutions: list[tuple[tuple[str, ...], list[Path]]] = []
+        for topic, level in levels.items():
+            walked = search.extend(level)
+            for path, end in walked:
+                rest = {name: key for name, key in end.items() if name != topic}
+                if matches_gold(end, question.answers) or matches_gold(rest, question.answers):
+                    solutions.append(((topic,), [path]))
+            levels[topic] = walked
+        if not solutions and depth == 0 and len(levels) > 1:
+            solutions = _intersections(question, levels)
+        if solutions:
+            return max(solutions, key=lambda item: (search.overlap(item[1]), [-ord(c) for c in str(item)]))
+        levels = {
+            topic: [(path, end) for path, end in level if len(end) <= max_frontier and topic not in end]
+            for topic, level in levels.items()
+        }
+    return (), []
+
+
+_Walked = tuple[Path, dict[str, str]]
+
+
+def _intersections(
+    question: Question, levels: Mapping[str, Sequence[_Walked]]
+) -> list[tuple[tuple[str, ...], list[Path]]]:
+    """Pairs of one-hop paths from the first two topics whose common entities are the gold answers."""
+    one, other = list(levels)[:2]
+    gold = {key for answer in question.answers for key in (answer.label, answer.id, *answer.aliases)}
+    # Only an end that holds every gold answer can take part.
+    near = {
+        topic: [item for item in levels[topic] if len(gold & {*item[1], *item[1].values()}) >= len(question.answers)]
+        for topic in (one, other)
+    }
+    return [
+        ((one, other), [path, path_2])
+        for path, end in near[one]
+        for path_2, end_2 in near[other]
+        if matches_gold({name: key for name, key in end.items() if name in end_2}, question.answers)
+    ]
 
 
 class _Search:
     """Counts queries, and remembers what was asked."""
 
-    def __init__(self, graph: KnowledgeGraph, graph_id: str | None, budget: int) -> None:
+    def __init__(self, graph: KnowledgeGraph, question: Question, budget: int) -> None:
         self._graph = graph
-        self._graph_id = graph_id
+        self._graph_id = question.graph_id
         self._budget = budget
         self._memory: dict[Query, Observation] = {}
+        self._words = word_stems(question.text)
+
+    def overlap(self, paths: Sequence[Path]) -> float:
+        """Share of the relations' words that the question has, too."""
+        words = {word for path in paths for hop in path for word in word_stems(hop.relation)}
+        return len(words & self._words) / max(1, len(words))
+
+    def extend(self, level: Sequence[_Walked]) -> list[_Walked]:
+        """Every path of a level with one more hop; cut short when the query budget is spent."""
+        walked: list[_Walked] = []
+        for path, frontier in level:
+            for hop in self.hops(frontier):
+                end = self.take(frontier, hop)
+                if end is None:
+                    return walked
+                walked.append(((*path, hop), end))
+        return walked
 
     def hops(self, frontier: Mapping[str, str]) -> list[Hop]:
         """The relations of any entity of the frontier, outgoing first."""

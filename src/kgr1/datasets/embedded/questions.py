@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from kgr1.datasets.embedded.wording import (
@@ -50,14 +50,8 @@ def embedded_questions(
         raise DatasetError(
             f"The countries have no split '{split}'; they have {', '.join(names)}.", wanted=split, available=names
         )
-    rng = random.Random(seed)
-    pool: dict[str, Question] = {}
-    for question in _all(_index(), rng, max_turns):
-        if split is None or question.split == split:
-            pool.setdefault(question.text, question)
-    if count is None:
-        return list(pool.values())
-    return _draw(list(pool.values()), count, rng)
+    pool = [question for question in _pool(seed, max_turns) if split is None or question.split == split]
+    return pool if count is None else _draw(pool, count, random.Random(seed))
 
 
 def _draw(pool: Sequence[Question], count: int, rng: random.Random) -> list[Question]:
@@ -79,6 +73,15 @@ def _draw(pool: Sequence[Question], count: int, rng: random.Random) -> list[Ques
         if not cells[key]:
             del cells[key]
     return drawn
+
+
+@lru_cache(maxsize=4)
+def _pool(seed: int, max_turns: int) -> tuple[Question, ...]:
+    """All questions with distinct texts; kept, because making them takes about a second."""
+    pool: dict[str, Question] = {}
+    for question in _all(_index(), random.Random(seed), max_turns):
+        pool.setdefault(question.text, question)
+    return tuple(pool.values())
 
 
 @cache

@@ -1,0 +1,32 @@
+"""The words of questions and of relation names."""
+
+from __future__ import annotations
+
+import re
+
+from kgr1.types import Question
+
+STOPWORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "about all also and any are been both but can could did does each else end every find for from give had has "
+        "have here how into its know list lot made make many much must name named need next not now number one only "
+        "other our out same she side some such take tell than that the their them then there they thing this time "
+        "title use used uses very was were what when where which while who whom whose why will with would you your",
+    )
+)
+"""Words that say nothing about a relation."""
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+
+
+def question_words(question: Question) -> list[str]:
+    """Distinct telling words of the question in lower case, in order, without those of the topics' names."""
+    topics = set(_WORD.findall(" ".join(question.topics).casefold().replace("_", " ")))
+    words = _WORD.findall(question.text.casefold().replace("_", " "))
+    return [word for word in dict.fromkeys(words) if word not in topics and word not in STOPWORDS]
+
+
+def word_stems(text: str) -> set[str]:
+    """Words cut to five letters: "language" and "languages" are the same then, "born" and "birth" are not."""
+    return {word[:5] for word in re.findall(r"[^\W_]{3,}", text.casefold())}
