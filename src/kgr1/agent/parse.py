@@ -1,0 +1,161 @@
+"""From the text of one turn to an action: the exact-match parser of SPEC section 3.
+
+The first complete action counts and everything after it is cut off. Nothing is guessed about queries: only the four
+operations and their published aliases, with quoted arguments, are accepted. Answers are a JSON list of strings;
+a tolerant fallback reads lists written in other ways, because an answer that a reader understands should count.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kgr1.rewards.answer import normalise
+from kgr1.types import OPERATION_ALIASES, Answer, ErrorCode, Operation, Query
+
+_ACTION = re.compile(r"<(kg-query|answer)>(.*?)</\1>", re.DOTALL)
+_TAG = re.compile(r"</?(?:think|kg-query|answer|information)>")
+_THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+_CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
+_STRING = re.compile(r'\s*("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')\s*', re.DOTALL)
+_OPERATIONS: dict[str, Operation] = {operation.value: operation for operation in Operation} | OPERATION_ALIASES
+
+MAX_ANSWERS = 1000
+MAX_NAME_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class ParsedTurn:
+    """What a turn means. Exactly one of ``query``, ``answer`` and ``error`` is set.
+
+    ``well_formed`` is v_fmt of SPEC section 4: exactly one think block, then exactly one well-formed action, and
+    nothing else. ``strict_answer`` tells whether the answer was a JSON list.
+    """
+
+    think: str = ""
+    query: Query | None = None
+    answer: Answer | None = None
+    error: ErrorCode | None = None
+    message: str = ""
+    well_formed: bool = False
+    strict_answer: bool = False
+
+
+def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None) -> ParsedTurn:
+    """Map the text of one turn to an action. ``seen`` are the names shown so far, used to split loose answers."""
+    match = _ACTION.search(text)
+    if match is None:
+        return ParsedTurn(
+            error=ErrorCode.FORMAT_ERROR,
+            message="No complete action. Write <think>...</think> and then <kg-query>...</kg-query> or "
+            "<answer>...</answer>.",
+        )
+    before = text[: match.start()]
+    think = _THINK.fullmatch(before)
+    framed = think is not None and not _TAG.search(think[1]) and not _TAG.search(match[2])
+    thought = think[1].strip() if think is not None else ""
+    if match[1] == "answer":
+        names, strict = parse_answer(match[2], seen)
+        return ParsedTurn(
+            think=thought, answer=Answer(names=names), well_formed=framed and strict, strict_answer=strict
+        )
+    parsed = parse_query(match[2], graph_id)
+    if isinstance(parsed, Query):
+        complete = (parsed.relation is not None) == parsed.operation.takes_relation
+        return ParsedTurn(think=thought, query=parsed, well_formed=framed and complete)
+    return ParsedTurn(think=thought, error=parsed[0], message=parsed[1])
+
+
+def parse_query(text: str, graph_id: str | None = None) -> Query | tuple[ErrorCode, str]:
+    """Read ``OP("entity"[, "relation"])``; on failure an error code with one sentence.
+
+    A call with too few or too many arguments for its operation still parses if it has one or two: the graph answers it
+    with ``KG_FORMAT_ERROR`` and says what is missing.
+
+    >>> parse_query('get_entities_out("Paris", "country")').to_text()
+    'get_tail_entities("Paris", "country")'
+    """
+    call = _CALL.fullmatch(text)
+    if call is None:
+        return ErrorCode.FORMAT_ERROR, 'Write one call such as get_tail_relations("entity").'
+    operation = _OPERATIONS.get(call[1])
+    if operation is None:
+        names = ", ".join(member.value for member in Operation)
+        return ErrorCode.SERVER_ERROR, f"Unknown operation. Use one of {names}."
+    arguments = _arguments(call[2])
+    if arguments is None or not 1 <= len(arguments) <= 2 or not all(argument.strip() for argument in arguments):
+        wanted = '("entity", "relation")' if operation.takes_relation else '("entity")'
+        return ErrorCode.FORMAT_ERROR, f"{operation.value} takes {wanted}, with quotes."
+    return Query(
+        operation=operation,
+        entity=arguments[0],
+        relation=arguments[1] if len(arguments) == 2 else None,
+        graph_id=graph_id,
+    )
+
+
+def _arguments(text: str) -> list[str] | None:
+    arguments: list[str] = []
+    position = 0
+    while True:
+        match = _STRING.match(text, position)
+        if match is None:
+            return None
+        arguments.append(_unquote(match[1])[:MAX_NAME_CHARACTERS])
+        position = match.end()
+        if position == len(text):
+            return arguments
+        if text[position] != ",":
+            return None
+        position += 1
+
+
+def _unquote(quoted: str) -> str:
+    body = quoted[1:-1]
+    return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), body, flags=re.DOTALL)
+
+
+def parse_answer(text: str, seen: Sequence[str] = ()) -> tuple[tuple[str, ...], bool]:
+    """The listed names in order without duplicates, and whether they were a JSON list of strings.
+
+    Fallback for other notations (SPEC section 3): newlines or ``;`` separate; else names that were shown are found by
+    longest match; else commas separate.
+
+    >>> parse_answer('["a", "b", "a"]')
+    (('a', 'b'), True)
+    >>> parse_answer("Washington, D.C., Ohio", seen=["Washington, D.C.", "Ohio", "Washington"])
+    (('Washington, D.C.', 'Ohio'), False)
+    """
+    strict = True
+    try:
+        value = json.loads(text)
+        strict = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    except ValueError:
+        strict = False
+        items = _split(text.strip(), seen)
+    unique: dict[str, str] = {}
+    for item in items[:MAX_ANSWERS]:
+        name = item.strip()[:MAX_NAME_CHARACTERS]
+        if name:
+            unique.setdefault(normalise(name), name)
+    return tuple(unique.values()), strict
+
+
+def _split(text: str, seen: Sequence[str]) -> list[str]:
+    text = text.removeprefix("[").removesuffix("]")
+    if "\n" in text or ";" in text:
+        return [_bare(part) for part in re.split(r"[\n;]", text)]
+    names = sorted({name for name in seen if name and name in text}, key=lambda name: (-len(name), name))
+    if names:
+        found = list(re.finditer("|".join(re.escape(name) for name in names), text))
+        rest = re.sub("|".join(re.escape(name) for name in names), "", text)
+        if not re.search(r"\w", rest):
+            return [match[0] for match in found]
+    return [_bare(part) for part in text.split(",")]
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip("\"'*-").strip()

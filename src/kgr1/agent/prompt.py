@@ -1,0 +1,80 @@
+"""What the model reads first, and how a turn is written down.
+
+``paper`` is the template of SPEC section 3. ``short`` says the same in about a third of the tokens, for models that
+learn the protocol in a cold start anyway and pay for every prompt token in CPU time.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from kgr1.config import AgentSettings
+from kgr1.graph.render import neutralise
+from kgr1.types import Answer, Query, Question
+
+SERVER_INSTRUCTION = """\
+get_tail_relations("entity"): relations in which the entity is the subject.
+get_head_relations("entity"): relations in which the entity is the object.
+get_tail_entities("entity", "relation"): objects of the relation with the entity as subject.
+get_head_entities("entity", "relation"): subjects of the relation with the entity as object.
+Copy names exactly as they were shown. If a query returns an error, read its message and correct the query."""
+
+PAPER_TEMPLATE = """\
+You are a helpful assistant. Answer the given question. You can query from knowledge base provided to you to answer \
+the question. You can query knowledge up to {max_turns} times. You must first conduct reasoning inside \
+<think>...</think>. If you need to query knowledge, you can set a query statement between <kg-query>...</kg-query> to \
+query from knowledge base after <think>...</think>. When you have the final answer, you can output the answer inside \
+<answer>...</answer>.
+KG Query Server Instruction : {instruction}
+Answers are a JSON list of strings.
+Question: {question}.
+Topic entities: {topics}
+Assistant:"""
+
+SHORT_TEMPLATE = """\
+Query the knowledge graph, then answer. Each of up to {max_turns} turns: <think>why</think>, then \
+<kg-query>get_tail_relations("e")</kg-query> (or get_head_relations, get_tail_entities("e", "r"), \
+get_head_entities) or <answer>["..."]</answer>.
+Question: {question}
+Topic: {topics}"""
+
+_TEMPLATES: dict[str, str] = {"paper": PAPER_TEMPLATE, "short": SHORT_TEMPLATE}
+
+
+def build_prompt(question: Question, settings: AgentSettings) -> str:
+    """The user message for one question. Question and topics are data, so tags in them are neutralised."""
+    template = _TEMPLATES[settings.prompt]
+    text = neutralise(question.text.strip())
+    if settings.prompt == "paper":
+        text = text.removesuffix(".")
+    return template.format(
+        max_turns=settings.max_turns,
+        instruction=SERVER_INSTRUCTION,
+        question=text,
+        topics=", ".join(neutralise(topic) for topic in question.topics),
+    )
+
+
+def format_turn(think: str, action: Query | Answer) -> str:
+    """Write a turn in the one form that counts as well-formed (v_fmt).
+
+    >>> format_turn("I know it.", Answer(names=("Paris",)))
+    '<think>I know it.</think>\\n<answer>["Paris"]</answer>'
+    """
+    if isinstance(action, Query):
+        body, tag = action.to_text(), "kg-query"
+    else:
+        body, tag = json.dumps(list(action.names), ensure_ascii=False), "answer"
+    return f"<think>{think}</think>\n<{tag}>{body}</{tag}>"
+
+
+def format_information(text: str) -> str:
+    """Wrap a rendered observation the way it is appended to the context."""
+    return f"\n<information>{text}</information>\n"
+
+
+STOP_STRINGS: tuple[str, ...] = ("</kg-query>", "</answer>")
+"""A turn ends when one of these is complete."""
+
+PromptName = Literal["paper", "short"]

