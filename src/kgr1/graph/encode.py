@@ -193,15 +193,20 @@ def _display_kinds(ids: Sequence[str], labels: Sequence[str]) -> tuple[list[Disp
     known = set(ids)
     kinds = []
     for name, label in zip(ids, labels, strict=True):
-        if label == name:
+        if label == name or _blank(label):
             kinds.append(DisplayKind.ID)
         elif counts[label] == 1 and label not in known:
             kinds.append(DisplayKind.LABEL)
-        elif " [" in name or f"{label} [{name}]" in counts or f"{label} [{name}]" in known:
+        elif " [" in name or _blank(name) or (composed := f"{label} [{name}]") in known or composed in counts:
             kinds.append(DisplayKind.ID)
         else:
             kinds.append(DisplayKind.LABEL_AND_ID)
     return kinds, sum(1 for count in counts.values() if count > 1)
+
+
+def _blank(text: str) -> bool:
+    """True if nothing of the text can be seen, so that it could not be told from another such name."""
+    return not text.isprintable() and not any(char.isprintable() and not char.isspace() for char in text)
 
 
 def _display(kind: DisplayKind, label: str, name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,8 +115,9 @@ class _TsvReader(_Reader):
             self.bad_utf8(error, self.line + 1 + block.count(b"\n", 0, error.start))
         rows: list[Fields] = [tuple(line.split("\t")) for line in text[:-1].split("\n")]
         # Most blocks are clean, and these searches are far cheaper than a look at every field.
-        first = self._careful_rows(rows[:1]) if self.line == 0 else []
-        rest = rows[1:] if self.line == 1 else rows
+        at_start = self.line == 0
+        first = self._careful_rows(rows[:1]) if at_start else []
+        rest = rows[at_start:]
         if any(mark in text for mark in _SUSPICIOUS) or set(map(len, rest)) != {self.columns}:
             return first + self._careful_rows(rest)
         self.line += len(rest)
@@ -163,7 +163,7 @@ class _CsvReader(_Reader):
         yield batch
 
     def _lines(self, stream: BinaryIO) -> Iterator[str]:
-        for raw in io.BufferedReader(cast("io.RawIOBase", stream), _BLOCK_BYTES):
+        for raw in stream:
             self.line += 1
             try:
                 text = raw.decode("utf-8")

@@ -111,6 +111,8 @@ class Closeness:
     def _overlap(self, name: str) -> float:
         other = grams(lookup_key(name[:_COMPARED]))
         shared = len(self.grams & other)
+        if not shared:
+            return 0.0
         # The smaller set in the denominator lets "place of birth" find "people.person.place_of_birth".
         return shared / (len(self.grams) + len(other)) + 0.5 * shared / min(len(self.grams), len(other))
 

@@ -139,9 +139,8 @@ class Retrieval:
             )
             return _error(query, ErrorCode.NO_RESULTS, f"{start}; try {_call(retry)}.")
         closest = self._closest_relations(query.relation, matches, edges)
-        if not closest:
-            some = _union(edges.relations(e) for e in matches)[:_SUGGESTED]
-            closest = _short(self._relations.names(some))
+        there = self._relations.names(_union(map(edges.relations, matches))[: 2 * _SUGGESTED])
+        closest = [*closest, *(name for name in _short(there) if name not in closest)][:_SUGGESTED]
         if closest:
             hint = f"it has {_listed(closest)} there"
         else:

@@ -19,7 +19,7 @@ Layout = Literal["flat", "tree"]
 
 # A bracket followed by a letter, slash, bar or the end of the text may begin a tag or special token: <think>,
 # </answer>, <|im_end|>, <s>, and with full-width forms for tokenisers that normalise their input.
-_TAG = re.compile(r"[<＜﹤](\s*(?:/\s*)?(?:[^\W\d]|0x|[|｜!?]|\Z))([^<＜﹤>＞﹥]*)([>＞﹥]?)")
+_TAG = re.compile(r"[<＜﹤](\s*(?:[^\W\d]|0x|[/|｜!?]|\Z))([^<＜﹤>＞﹥]*)([>＞﹥]?)")
 _INSTRUCTION = re.compile(r"\[(?=\s*(?:/\s*)?(?:INST|SYSTEM_PROMPT|TOOL_\w+|AVAILABLE_TOOLS)\s*\])", re.IGNORECASE)
 _LOOKS_LIKE_OURS = re.compile(r"KG_[A-Z]|.*\.\.\. and [\d,]+ more", re.DOTALL)
 _KEPT = "\n\t\u200c\u200d"  # the last two are joiners that spelling (Persian, Hindi) and emoji need
