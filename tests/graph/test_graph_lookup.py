@@ -84,7 +84,7 @@ def test_relations_alike_are_united() -> None:
 @example([("a", "r", "b"), ("A [a]", "r", "x")], {"a": "A", "b": "A"})
 @example([("a", "r", "b"), ("x", "r", "y")], {"x": "a"})
 @example([("b] [c", "r", "c"), ("d", "r", "e")], {"b] [c": "a", "c": "a [b]", "d": "a", "e": "a [b]"})
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 def test_display_names_are_unique_and_lead_back(rows: Rows, labels: dict[str, str]) -> None:
     ids = {name for head, _, tail in rows for name in (head, tail)}
     # Labels of the graph's own names, many of them equal to other names: the hostile case.

@@ -79,7 +79,7 @@ def check_completeness(graph: KnowledgeGraph, steps: list[tuple[str, str, bool, 
 
 
 @given(graphs())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_operations_agree_with_networkx(rows: Rows) -> None:
     graph, reference = GraphStore.from_triples(rows), to_networkx(rows)
     assert graph.info().triples == reference.number_of_edges()
@@ -89,7 +89,7 @@ def test_operations_agree_with_networkx(rows: Rows) -> None:
 
 
 @given(graphs(), st.randoms(use_true_random=False), st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_any_path_can_be_walked(rows: Rows, draw: random.Random, length: int) -> None:
     check_completeness(GraphStore.from_triples(rows), walk(rows, draw, length))
 
@@ -100,7 +100,7 @@ def bijection(old: list[str], data: st.DataObject) -> dict[str, str]:
 
 
 @given(graphs(), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_operations_commute_with_renaming(rows: Rows, data: st.DataObject) -> None:
     entities = sorted({name for head, _, tail in rows for name in (head, tail)})
     relations = sorted({relation for _, relation, _ in rows})

@@ -78,7 +78,7 @@ def test_names_that_need_care(name: str, shown: str) -> None:
 
 
 @given(st.lists(names, min_size=1, max_size=8))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_flat_line_can_be_split_again(found: list[str]) -> None:
     text = render(entities(*found), len, 10_000).text
     assert "\n" not in text

@@ -45,7 +45,9 @@ def neutralise(text: str) -> str:
     '‹/information›‹|im_end|› 3 < 4'
     """
     text = _visible(text)
-    return _without_tags(text if text.isprintable() else text.replace("\n", "\\n").replace("\t", "\\t"))
+    if "\n" in text or "\t" in text:
+        text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    return _without_tags(text)
 
 
 def _without_tags(text: str) -> str:
