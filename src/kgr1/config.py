@@ -57,10 +57,10 @@ class ColdstartSettings(Record):
 
     trajectories: int = Field(default=240, ge=1)
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0)
-    batch_size: int = Field(default=8, ge=1, description="trajectories per optimizer step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=4, ge=1, description="trajectories per optimizer step")
     micro_batch_size: int = Field(default=4, ge=1, description="trajectories per forward pass")
-    lora_rank: int = Field(default=0, ge=0, description="0 trains all weights")
+    lora_rank: int = Field(default=16, ge=0, description="0 trains all weights")
     recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
     seed: int = 0
     save_steps: int = Field(default=10, ge=1)
@@ -72,7 +72,7 @@ class TrainSettings(Record):
     steps: int = Field(default=30, ge=1)
     questions_per_step: int = Field(default=4, ge=1)
     group_size: int = Field(default=8, ge=2, description="N, episodes per question")
-    learning_rate: float = Field(default=1e-6, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, description="of LoRA; all weights want about a hundredth")
     beta: float = Field(default=0.01, ge=0, description="weight of the KL penalty")
     clip: float = Field(default=0.2, gt=0)
     credit: Literal["turn", "split", "trajectory"] = "turn"

@@ -15,7 +15,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "types", "config"),
     ("graph", "rewards"),
     ("server", "agent", "datasets"),
-    ("models", "grpo", "baselines"),
+    ("models",),
+    ("grpo", "baselines"),
     ("evaluation", "explorer"),
     ("cli",),
 )

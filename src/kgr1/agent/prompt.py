@@ -10,7 +10,7 @@ import json
 from typing import Literal
 
 from kgr1.config import AgentSettings
-from kgr1.graph.render import neutralise
+from kgr1.graph.render import neutralise, show_name
 from kgr1.types import Answer, Query, Question
 
 SERVER_INSTRUCTION = """\
@@ -52,7 +52,7 @@ def build_prompt(question: Question, settings: AgentSettings) -> str:
         max_turns=settings.max_turns,
         instruction=SERVER_INSTRUCTION,
         question=text,
-        topics=", ".join(neutralise(topic) for topic in question.topics),
+        topics=", ".join(show_name(topic) for topic in question.topics),
     )
 
 

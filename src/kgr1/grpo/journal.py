@@ -111,7 +111,12 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]
         )
         scores = [score_episode(episode, trainer.settings.reward) for episode in episodes]
         f1 = sum(score.outcome.f1 for score in scores) / count
-        trainer.log({"dev_f1": f1, "dev_reward": sum(score.total for score in scores) / count})
+        measured = {"dev_f1": f1, "dev_reward": sum(score.total for score in scores) / count}
+        if state.global_step == 0:
+            trainer.log(measured)
+        else:  # goes out with the row of this step; logging now would split that row in two
+            for name, value in measured.items():
+                trainer._metrics["train"][name].append(value)
         best = trainer.out / "best.json"
         known = json.loads(best.read_text("utf-8"))["f1"] if best.is_file() and state.global_step else -1.0
         if f1 > known and state.is_world_process_zero:
