@@ -1,0 +1,103 @@
+"""``kgr1 ask``: one question, with the way to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from kgr1.cli.bars import busy
+from kgr1.cli.console import out
+from kgr1.cli.options import Config, GraphSpec, Overrides, sampled_settings
+
+if TYPE_CHECKING:
+    from kgr1.config import Settings
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.models.transformers import TransformersPolicy
+    from kgr1.types import Episode, Question
+
+
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
+    graph: GraphSpec,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An entity that the question is about; repeat it for several."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="A model or adapter: folder or hub name.")
+    ] = None,
+    max_turns: Annotated[int | None, typer.Option(min=1, help="Turns of the agent, the answer included.")] = None,
+    runs: Annotated[int, typer.Option(min=1, max=64, help="Sampled runs whose answers are put together.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="0 takes the likeliest token; 1.0 by default with several runs.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling; 0 by default.")] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with answers and episodes.")] = False,
+) -> None:
+    """Answer one question from a graph, showing every step and the facts behind the answer."""
+    from kgr1.cli import trace
+    from kgr1.cli.loading import load_policy
+    from kgr1.cli.quiet import quiet_libraries
+    from kgr1.cli.sources import open_graph, resolve_topics
+    from kgr1.config import DEFAULT_MODEL
+    from kgr1.errors import GraphError, ModelError
+    from kgr1.types import Question, StopReason
+
+    if not question.strip():
+        raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
+    if not topic:
+        raise typer.BadParameter(
+            "name the entity that the question is about, e.g. --topic France; kgr1 does not find it in the text by "
+            "itself yet.",
+            param_hint="--topic",
+        )
+    settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns)
+    with open_graph(graph) as opened, quiet_libraries():
+        asked = Question(id="ask", text=question, topics=resolve_topics(opened, topic), answers=())
+        policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16))
+        episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
+    if as_json:
+        out.print(trace.as_json(asked, episodes))
+    else:
+        for number, episode in enumerate(episodes, start=1):
+            if runs > 1:
+                out.print(Text(f"Run {number} of {runs}", style="bold"))
+                trace.print_episode(episode)
+        trace.print_answers(episodes)
+    if all(episode.stop is StopReason.GRAPH_ERROR for episode in episodes):
+        raise GraphError(episodes[0].error)
+    if all(episode.stop is StopReason.POLICY_ERROR for episode in episodes):
+        raise ModelError(episodes[0].error)
+
+
+async def _play(
+    question: Question,
+    graph: KnowledgeGraph,
+    policy: TransformersPolicy,
+    settings: Settings,
+    runs: int,
+    *,
+    live: bool,
+) -> list[Episode]:
+    from kgr1.agent.rollout import run_episodes
+    from kgr1.cli.trace import Spectator
+    from kgr1.grpo.batch import episode_seed
+
+    sampling = [
+        settings.sampling.model_copy(update={"seed": episode_seed(settings.sampling.seed, 0, question.text, run)})
+        for run in range(runs)
+    ]
+    with busy("Thinking", out):
+        return await run_episodes(
+            [question] * runs,
+            graph,
+            Spectator(policy) if live else policy,
+            agent=settings.agent,
+            sampling=sampling,
+            samples=range(runs),
+        )

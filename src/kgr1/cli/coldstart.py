@@ -1,0 +1,144 @@
+"""``kgr1 coldstart``: supervised fine-tuning on expert trajectories, before reinforcement learning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kgr1.cli.bars import StepBar, busy
+from kgr1.cli.console import duration, facts, note, one_line, out
+from kgr1.cli.options import (
+    Config,
+    Force,
+    GraphSpec,
+    Limit,
+    Out,
+    Overrides,
+    QuestionsSpec,
+    Resume,
+    Subset,
+    resolve_settings,
+)
+
+if TYPE_CHECKING:
+    from kgr1.config import Settings
+    from kgr1.datasets.expert import Step
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.types import Question
+
+
+def coldstart(
+    graph: GraphSpec,
+    questions: QuestionsSpec,
+    target: Out,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder or hub name.")
+    ] = None,
+    subset: Subset = None,
+    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "train",
+    limit: Limit = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Teach a model the protocol: fine-tune it on trajectories of an expert that walks the graph.
+
+    The expert's trajectories are made from the questions; how many, and how they are learned, is set in the table
+    'coldstart' of the settings. The result is DIR/policy, a model for 'kgr1 train --start'.
+    """
+    from kgr1.cli import loading, runs
+    from kgr1.cli.quiet import quiet_libraries
+    from kgr1.cli.sources import load_question_set, open_graph
+    from kgr1.config import DEFAULT_MODEL
+
+    settings = resolve_settings(config, overrides)
+    name = loading.portable_name(model or DEFAULT_MODEL)
+    seed = settings.coldstart.seed
+    asked = load_question_set(
+        questions, split=split, subset=subset, limit=limit, seed=seed, max_turns=settings.agent.max_turns
+    )
+    with quiet_libraries(), open_graph(graph) as opened:
+        record = runs.run_record(
+            "coldstart",
+            settings,
+            ("agent", "coldstart"),
+            seed=seed,
+            model=name,
+            graph=runs.graph_record(graph, opened.info()),
+            questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
+        )
+        going_on = runs.prepare(target, record, resume=resume, force=force)
+        trajectories = _trajectories(asked, opened, settings)
+        note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
+        loading.require(loading.TRAINING)
+        _train(name, trajectories, opened, target, settings, going_on=going_on)
+
+
+def _trajectories(
+    questions: list[Question], graph: KnowledgeGraph, settings: Settings
+) -> list[tuple[Question, list[Step]]]:
+    from kgr1.datasets.expert import expert_dataset
+    from kgr1.errors import DatasetError
+
+    with busy("Walking the graph"):
+        found = expert_dataset(
+            questions,
+            graph,
+            count=settings.coldstart.trajectories,
+            seed=settings.coldstart.seed,
+            max_turns=settings.agent.max_turns,
+            recovery_share=settings.coldstart.recovery_share,
+        )
+    if not found:
+        raise DatasetError(
+            f"None of the {len(questions)} questions has a path of at most {settings.agent.max_turns} turns in this "
+            "graph; check that questions and graph belong together, or raise agent.max_turns."
+        )
+    return found
+
+
+def _train(
+    name: str,
+    trajectories: list[tuple[Question, list[Step]]],
+    graph: KnowledgeGraph,
+    target: Path,
+    settings: Settings,
+    *,
+    going_on: bool,
+) -> None:
+    from kgr1.cli.failures import keeping
+    from kgr1.cli.loading import no_stdout
+    from kgr1.grpo.coldstart import build_examples, train_coldstart
+    from kgr1.models.weights import load_model
+
+    with busy(f"Loading {name}"):
+        loaded = load_model(name, merge=False)
+    with busy("Laying out the trajectories"):
+        examples = build_examples(trajectories, graph, loaded.tokenizer, settings.agent)
+    losses: list[float] = []
+    with StepBar("Cold start", "step") as bar:
+
+        def report(step: int, steps: int, values: dict[str, float]) -> None:
+            losses.extend(values[key] for key in ("loss",) if key in values)
+            bar.update(step, steps, {"loss": f"{losses[-1]:.3f}"} if losses else {})
+
+        with keeping(lambda: what_is_kept(target, bar)), no_stdout():
+            policy = train_coldstart(loaded, examples, target, settings.coldstart, resume=going_on, on_step=report)
+        rows: list[tuple[str, str]] = [("trajectories", str(len(examples))), ("time", duration(bar.seconds))]
+    if losses:
+        rows.insert(1, ("loss, first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"))
+    out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))
+
+
+def what_is_kept(target: Path, bar: Any) -> str:
+    """For an interrupted training run: where it was, and what --resume will go on from."""
+    from kgr1.grpo.checkpoint import latest_checkpoint
+
+    place = f"Stopped after step {bar.done} of {bar.total}. " if bar.total else ""
+    checkpoint = latest_checkpoint(target)
+    if checkpoint is None:
+        return f"{place}There is no checkpoint yet in {target}, so the same command starts from the beginning."
+    return f"{place}Kept: {checkpoint} and {target / 'log.jsonl'}; run the same command with --resume to go on."

@@ -1,0 +1,102 @@
+"""What the commands print with: results to stdout, everything else to stderr.
+
+Names from graphs, data sets and models are not trusted. They never pass through Rich's markup, and characters that a
+terminal would act on (escape sequences, bidirectional marks, carriage returns) are printed as escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+"""Results."""
+
+err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+"""Progress, notes and errors."""
+
+_KEPT = "\n\t\u200c\u200d"  # the last two join letters in several scripts and in emoji
+
+
+def clean(text: str) -> str:
+    r"""The text with everything that a terminal would act on written as an escape.
+
+    >>> clean("a\x1b[31mb\u202ec")
+    'a\\x1b[31mb\\u202ec'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _KEPT else _escape(char) for char in text)
+
+
+def one_line(text: str) -> str:
+    r"""Like :func:`clean`, with line breaks and tabs as escapes too.
+
+    >>> one_line("a\n\tb")
+    'a\\n\\tb'
+    """
+    return clean(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(char: str) -> str:
+    # Unassigned and private characters are not printable to Python but harmless to a terminal.
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Untrusted text in a trusted style."""
+    return Text(clean(text), style=style)
+
+
+def note(text: str) -> None:
+    """One line to stderr that is no result and no error."""
+    err.print(styled(text, "dim"))
+
+
+def warn(text: str) -> None:
+    """One line to stderr about something that may be wrong."""
+    err.print(Text("Warning: ", style="yellow") + styled(text))
+
+
+def facts(rows: Sequence[tuple[str, str]], title: str = "") -> Table:
+    """A table of two columns, what and how much."""
+    table = Table(title=title or None, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right", overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(one_line(name)), Text(one_line(value)))
+    return table
+
+
+def size(count: int) -> str:
+    """A number of bytes for people.
+
+    >>> size(512), size(3_500_000)
+    ('512 B', '3.3 MiB')
+    """
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A time span for people.
+
+    >>> duration(0.25), duration(75), duration(7300)
+    ('0.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

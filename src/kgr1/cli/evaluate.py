@@ -1,0 +1,199 @@
+"""``kgr1 evaluate``: an agent on a question set, into a folder that can be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markdown import Markdown
+
+from kgr1.cli.bars import StepBar
+from kgr1.cli.console import clean, note, out, warn
+from kgr1.cli.options import Config, GraphSpec, Limit, Out, Overrides, QuestionsSpec, Subset, sampled_settings
+
+if TYPE_CHECKING:
+    from kgr1.agent.policy import Policy
+    from kgr1.config import Settings
+    from kgr1.evaluation.metrics import Summary
+    from kgr1.evaluation.run import EpisodeRunner, Progress
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.types import Question
+
+PolicyName = Literal["model", "oracle"]
+
+
+def evaluate(
+    graph: GraphSpec,
+    questions: QuestionsSpec,
+    target: Out,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="NAME", help="A model or adapter: folder or hub name.")
+    ] = None,
+    policy: Annotated[
+        PolicyName, typer.Option(help="'oracle' is the expert that knows the answers; it needs no model.")
+    ] = "model",
+    subset: Subset = None,
+    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "test",
+    limit: Limit = None,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each question.")] = 1,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="0 takes the likeliest token; 1.0 by default with several runs.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the sampling and of the draw of --limit; 0 by default.")
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")] = 32,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
+    ] = False,
+) -> None:
+    """Play the questions, score the answers, and write episodes and numbers to a folder.
+
+    Run the same command again to go on with a run that was interrupted. Folders are compared with 'kgr1 diff'.
+    """
+    from kgr1.cli.quiet import quiet_libraries
+    from kgr1.cli.sources import load_question_set, open_graph
+
+    if (model is None) == (policy == "model"):
+        raise typer.BadParameter("name what to evaluate: either --model NAME or --policy oracle.", param_hint="--model")
+    settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed)
+    asked = load_question_set(
+        questions,
+        split=split,
+        subset=subset,
+        limit=limit,
+        seed=settings.sampling.seed,
+        max_turns=settings.agent.max_turns,
+    )
+    with quiet_libraries(), open_graph(graph) as opened:
+        player, described = _player(model, opened, settings, concurrency)
+        info = opened.info()
+        made_with = {
+            "policy": described,
+            "graph": {"name": info.name, "triples": info.triples},
+            "agent": settings.agent.model_dump(mode="json"),
+            "sampling": settings.sampling.model_dump(mode="json"),
+        }
+        summary, stops = _play(
+            asked, _runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
+        )
+    print_summary(summary, target)
+    _warn_of_failures(stops)
+
+
+def _player(
+    model: str | None, graph: KnowledgeGraph, settings: Settings, concurrency: int
+) -> tuple[Policy, dict[str, str]]:
+    """The policy and what is recorded about it."""
+    if model is None:
+        return oracle(graph, settings), {"name": "oracle"}
+    from kgr1.cli.loading import load_policy, placement, portable_name
+
+    policy = load_policy(model, max_rows=concurrency)
+    return policy, {"name": portable_name(model), "dtype": placement()[1]}
+
+
+def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:
+    """The expert, which knows gold paths and answers; it gives an empty answer to what it cannot solve."""
+    import random
+
+    from kgr1.agent.policy import OraclePolicy
+    from kgr1.datasets.expert import expert_steps
+    from kgr1.types import Answer, Query
+
+    def plan(question: Question) -> Sequence[tuple[str, Query | Answer]]:
+        rng = random.Random(f"{settings.sampling.seed}:{question.id}")
+        steps = expert_steps(question, graph, rng, max_turns=settings.agent.max_turns, reuse_relations=True)
+        if steps is None:
+            return [("I see no way to the answer.", Answer(names=()))]
+        return [(step.think, step.query or step.answer or Answer(names=())) for step in steps]
+
+    return OraclePolicy(plan)
+
+
+def _runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> EpisodeRunner:
+    from kgr1.agent.rollout import run_episode
+    from kgr1.grpo.batch import episode_seed
+    from kgr1.types import Episode
+
+    async def play(question: Question, sample: int) -> Episode:
+        seed = episode_seed(settings.sampling.seed, 0, question.id, sample)
+        sampling = settings.sampling.model_copy(update={"seed": seed})
+        return await run_episode(question, graph, policy, agent=settings.agent, sampling=sampling, sample=sample)
+
+    return play
+
+
+def _play(
+    questions: Sequence[Question],
+    runner: EpisodeRunner,
+    target: Path,
+    made_with: dict[str, object],
+    runs: int,
+    concurrency: int,
+    retry_failed: bool,
+) -> tuple[Summary, Counter[str]]:
+    """Run the evaluation with a progress bar; also counts failures by their message."""
+    from kgr1.cli.failures import keeping
+    from kgr1.evaluation.run import evaluate as run_evaluation
+    from kgr1.rewards.answer import score_answers
+
+    scores: list[float] = []
+    failures: Counter[str] = Counter()
+    with StepBar("Evaluating", "episode") as bar:
+
+        def report(progress: Progress) -> None:
+            episode = progress.episode
+            scores.append(score_answers(episode.answers, episode.question.answers, episode.answer_ids).f1)
+            if episode.error:
+                failures[episode.error] += 1
+            if len(scores) == 1 and progress.resumed:
+                note(f"Going on: {progress.resumed} of {progress.total} episodes were there already.")
+            bar.update(progress.done, progress.total, {"f1": f"{sum(scores) / len(scores):.3f}"})
+
+        def kept() -> str:
+            return f"Kept: {bar.done} episodes in {target}; run the same command again to go on."
+
+        with keeping(kept):
+            summary = asyncio.run(
+                run_evaluation(
+                    questions,
+                    runner,
+                    target,
+                    settings=made_with,
+                    samples=runs,
+                    concurrency=concurrency,
+                    retry_failed=retry_failed,
+                    progress=report,
+                )
+            )
+    return summary, failures
+
+
+def print_summary(summary: Summary, target: Path) -> None:
+    """The table of a run."""
+    from kgr1.evaluation.report import summary_table
+
+    print_table(summary_table(summary))
+    note(f"Episodes and numbers are in {target}.")
+
+
+def print_table(markdown: str) -> None:
+    """Markdown as a table on a terminal, as it is elsewhere."""
+    text = clean(markdown)
+    out.print(Markdown(text, hyperlinks=False) if out.is_terminal else text.rstrip("\n"))
+
+
+def _warn_of_failures(failures: Counter[str]) -> None:
+    if failures:
+        (message, _), *_ = failures.most_common(1)
+        warn(
+            f"{failures.total()} episodes failed and count 0; most often: {message} "
+            "Run the same command with --retry-failed to play them again."
+        )

@@ -1,0 +1,120 @@
+"""``kgr1 graph``: build graphs, look at them, ask them by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgr1.cli.bars import CountBar, busy
+from kgr1.cli.console import duration, facts, one_line, out, size
+from kgr1.errors import GraphError
+
+app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
+
+PLACE = "A built graph, a triple file, the URL of a graph server, or 'countries'."
+
+
+@app.command()
+def build(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Files of triples: TSV or CSV, also gzipped.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
+    names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with two columns: identifier and name to show for it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the graph is called; the name of OUT by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
+) -> None:
+    """Build a graph from files with one triple (head, relation, tail) a row."""
+    from kgr1.graph.build import build_graph
+
+    with CountBar("Reading", "triples") as bar:
+        report = build_graph(sources, target, names=names, name=name, on_progress=bar.update, force=force)
+    rows = [
+        ("triples", f"{report.triples:,}"),
+        ("repeated triples left out", f"{report.duplicates:,}"),
+        ("entities", f"{report.entities:,}"),
+        ("relations", f"{report.relations:,}"),
+        ("most triples at one entity", f"{report.max_degree:,}"),
+        ("names of several entities", f"{report.ambiguous_names:,}"),
+    ]
+    if names is not None:
+        rows += [
+            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
+            ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
+        ]
+    read = report.triples + report.duplicates
+    rows += [
+        ("size", size(report.bytes)),
+        ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
+    ]
+    out.print(facts(rows, title=f"Built {one_line(str(target))}"))
+
+
+@app.command()
+def info(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help=PLACE)],
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with its checksum.")] = False,
+) -> None:
+    """Show what is in a graph."""
+    from kgr1.cli.sources import is_url, open_graph
+
+    if verify and is_url(graph):
+        raise typer.BadParameter("only files can be verified, not a server.", param_hint="--verify")
+    with busy("Reading"), open_graph(graph, verify=verify) as opened:
+        counts = opened.info()
+        degree = getattr(opened, "max_degree", None)
+    rows = [
+        ("name", counts.name),
+        ("triples", f"{counts.triples:,}"),
+        ("entities", f"{counts.entities:,}"),
+        ("relations", f"{counts.relations:,}"),
+        ("names of several entities", f"{counts.ambiguous_names:,}"),
+    ]
+    if counts.question_graphs:
+        rows.append(("question graphs", f"{counts.question_graphs:,}"))
+    if degree is not None:
+        rows.append(("most triples at one entity", f"{degree:,}"))
+    if counts.bytes:
+        rows.append(("size", size(counts.bytes)))
+    if verify:
+        rows.append(("checksums", "all files are as they were written"))
+    out.print(facts(rows))
+
+
+@app.command()
+def query(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help=PLACE)],
+    operation: Annotated[
+        str,
+        typer.Argument(
+            metavar="OPERATION",
+            help="get_tail_relations or get_head_relations (of ENTITY as subject or as object), get_tail_entities or "
+            "get_head_entities (with RELATION).",
+        ),
+    ],
+    entity: Annotated[str, typer.Argument(metavar="ENTITY", help="The name of an entity.")],
+    relation: Annotated[str | None, typer.Argument(metavar="RELATION", help="The name of a relation.")] = None,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Print the identifier after each name, with a tab between.")
+    ] = False,
+) -> None:
+    """Ask a graph one question, as the agent would; prints one name a line."""
+    from kgr1.cli.sources import open_graph
+    from kgr1.types import OPERATION_ALIASES, Operation, Query
+
+    known = {member.value: member for member in Operation} | OPERATION_ALIASES
+    if operation not in known:
+        names = ", ".join(member.value for member in Operation)
+        raise typer.BadParameter(f"'{one_line(operation)}' is none of {names}.", param_hint="OPERATION")
+    with open_graph(graph) as opened:
+        (found,) = opened.execute([Query(operation=known[operation], entity=entity, relation=relation)])
+    if found.error is not None:
+        raise GraphError(f"{found.error.value}: {found.message}")
+    for name, identifier in zip(found.names, found.ids, strict=True):
+        out.print(f"{one_line(name)}\t{one_line(identifier)}" if ids else one_line(name))
+    if found.total > len(found.names):
+        out.print(f"... and {found.total - len(found.names):,} more")

@@ -1,0 +1,65 @@
+"""Models for the commands: what must be installed, where they run, and a quiet way to load them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgr1.cli.bars import busy
+from kgr1.cli.failures import debugging
+from kgr1.cli.quiet import hide_loading_bars
+
+if TYPE_CHECKING:
+    from kgr1.models.transformers import TransformersPolicy
+
+SAMPLING = ("torch", "transformers")
+TRAINING = (*SAMPLING, "accelerate", "peft", "tensorboard")
+REINFORCEMENT = (*TRAINING, "trl", "datasets")
+
+
+def require(modules: tuple[str, ...]) -> None:
+    """Raise :class:`kgr1.errors.MissingExtraError` unless all of these are installed."""
+    from kgr1.models.weights import require_training_extra
+
+    with busy("Loading libraries"):
+        for module in modules:
+            require_training_extra(module)
+    hide_loading_bars()
+
+
+def portable_name(name: str) -> str:
+    """A model name for records and adapters: local folders by their full path, so that it works from anywhere."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
+
+
+def load_policy(name: str, *, max_rows: int) -> TransformersPolicy:
+    """A model ready for sampling, on the GPU in bfloat16 if there is one."""
+    require(SAMPLING)
+    import torch
+
+    from kgr1.models.transformers import TransformersPolicy
+
+    device, dtype = placement()
+    with busy(f"Loading {name}"), torch.no_grad():
+        return TransformersPolicy.load(portable_name(name), dtype=dtype, device=device, max_rows=max_rows)
+
+
+def placement() -> tuple[str, str]:
+    """Device and number type for sampling."""
+    import torch
+
+    return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+
+
+@contextlib.contextmanager
+def no_stdout() -> Iterator[None]:
+    """Keep what training libraries print to stdout away from the results."""
+    if debugging():
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,64 @@
+"""The console script ``kgr1``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import kgr1
+from kgr1.cli import ask, coldstart, curve, diff, evaluate, graph, serve, train
+from kgr1.cli.console import out
+from kgr1.cli.failures import KGR1Group, told
+
+
+class Commands(KGR1Group):
+    """All commands."""
+
+    order = ("demo", "ask", "graph", "serve", "coldstart", "train", "curve", "evaluate", "diff")
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="A small language model that answers multi-hop questions from any knowledge graph.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(graph.app)
+app.command()(serve.serve)
+app.command()(ask.ask)
+app.command()(coldstart.coldstart)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(diff.diff)
+app.command()(curve.curve)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"kgr1 {kgr1.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A small language model that answers multi-hop questions from any knowledge graph."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        with told():
+            app()
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Options that several commands share: one name, one meaning, one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kgr1.config import Settings
+
+GraphSpec = Annotated[
+    str,
+    typer.Option(
+        "--graph",
+        "-g",
+        metavar="GRAPH",
+        help="A built graph, a triple file (TSV or CSV, also .gz), the URL of a graph server (URL#NAME if it has "
+        "several graphs), or 'countries' for the graph that comes with kgr1.",
+    ),
+]
+QuestionsSpec = Annotated[
+    str,
+    typer.Option(
+        "--questions",
+        "-q",
+        metavar="QUESTIONS",
+        help="A folder with questions.jsonl, a question file, or 'countries' for the questions that come with kgr1.",
+    ),
+]
+Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, drawn with --seed.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="TOML", help="A settings file with one table per topic.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting, e.g. agent.max_turns=7; repeatable."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for everything the run writes.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in DIR.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in DIR.")]
+
+
+def sampled_settings(
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    *,
+    runs: int,
+    temperature: float | None,
+    seed: int | None,
+    max_turns: int | None = None,
+) -> Settings:
+    """Settings for ``runs`` runs of each question; several runs are drawn at temperature 1 unless one is named."""
+    extra = [] if max_turns is None else [f"agent.max_turns={max_turns}"]
+    extra += [] if seed is None else [f"sampling.seed={seed}"]
+    extra += [] if temperature is None else [f"sampling.temperature={temperature}"]
+    settings = resolve_settings(config, overrides, *extra)
+    if runs == 1 or settings.sampling.temperature > 0:
+        return settings
+    if temperature is not None:
+        raise typer.BadParameter("several runs at temperature 0 are all the same.", param_hint="--temperature")
+    return resolve_settings(config, overrides, *extra, "sampling.temperature=1.0")
+
+
+def resolve_settings(config: Path | None, overrides: Sequence[str] | None, *extra: str) -> Settings:
+    """The settings of a run: defaults, then the file, then ``--set``, then ``extra`` (options of their own)."""
+    from kgr1.config import load_settings
+
+    return load_settings(config, [*(overrides or ()), *extra])

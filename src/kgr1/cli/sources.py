@@ -1,0 +1,188 @@
+"""What a user may name as a graph or as questions, and how each is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kgr1.cli.console import duration, note, one_line
+from kgr1.errors import GraphError
+
+if TYPE_CHECKING:
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.types import Question
+
+EMBEDDED = "countries"
+"""The word for the graph and the questions that come with the package."""
+
+TRIPLE_SUFFIXES = (".tsv", ".txt", ".csv")
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def open_graph(spec: str, *, verify: bool = False) -> Iterator[KnowledgeGraph]:
+    """The graph that ``spec`` names: a store folder, a triple file, a server's URL, or the embedded graph.
+
+    Raises :class:`GraphError` in one sentence if there is none, or it cannot be opened.
+    """
+    from kgr1.graph.store import GraphStore
+
+    if is_url(spec):
+        from kgr1.server.client import GraphClient
+
+        url, _, name = spec.partition("#")
+        with closing(GraphClient(url, name or None)) as client:
+            client.info()  # a wrong address is an error now, not in the middle of a run
+            yield client
+        return
+    with store_folder(spec) as folder, closing(GraphStore.open(folder, verify=verify)) as store:
+        yield store
+
+
+def is_url(spec: str) -> bool:
+    """True if the text names a graph server."""
+    return spec.lower().startswith(("http://", "https://"))
+
+
+@contextmanager
+def store_folder(spec: str) -> Iterator[Path]:
+    """The folder of a built graph; a triple file is built first and kept in the cache."""
+    path = Path(spec).expanduser()
+    if spec == EMBEDDED and not path.exists():
+        from kgr1.datasets.embedded import embedded_graph_path
+
+        path = embedded_graph_path()
+    if path.is_dir():
+        yield path
+    elif path.is_file():
+        with _built(path) as folder:
+            yield folder
+    else:
+        raise GraphError(
+            f"There is no graph at {one_line(spec)}; give a built graph, a triple file, a URL or '{EMBEDDED}'.",
+            path=spec,
+        )
+
+
+@contextmanager
+def _built(source: Path) -> Iterator[Path]:
+    """Build a triple file, or find it built: the same content is built once."""
+    from kgr1.graph.build import build_graph
+
+    if not any(suffix.lower() in TRIPLE_SUFFIXES for suffix in source.suffixes):
+        raise GraphError(
+            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files .tsv, .txt or "
+            ".csv, or one of these and .gz.",
+            path=str(source),
+        )
+    with _cache() as cache:
+        place = hashlib.blake2b(str(source.resolve()).encode(), digest_size=6).hexdigest()
+        target = cache / f"{place}-{_digest(source)}"
+        if not _is_whole(target):
+            started = time.perf_counter()
+            report = build_graph([source], target, name=_graph_name(source), force=True)
+            seconds = time.perf_counter() - started
+            for older in cache.glob(f"{place}-*"):
+                if older != target:
+                    shutil.rmtree(older, ignore_errors=True)
+            if seconds > 1:
+                note(f"Built a graph of {report.triples:,} triples from {source} in {duration(seconds)}.")
+        yield target
+
+
+def _is_whole(store: Path) -> bool:
+    from kgr1.graph.store import GraphStore
+
+    try:
+        GraphStore.open(store).close()
+    except GraphError:
+        return False
+    return True
+
+
+@contextmanager
+def _cache() -> Iterator[Path]:
+    """A folder for built graphs: in the cache, or a temporary one where that cannot be written."""
+    from kgr1.models.weights import cache_folder
+
+    cache = cache_folder() / "graphs"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError:
+        with tempfile.TemporaryDirectory(prefix="kgr1-graph-") as temporary:
+            yield Path(temporary)
+        return
+    yield cache
+
+
+def _digest(path: Path) -> str:
+    """Hash of the content and of what else decides the result: the format of the source and of the store."""
+    from kgr1.graph.files import VERSION
+
+    digest = hashlib.blake2b(f"{VERSION}:{_graph_name(path)}:{path.suffixes}".encode(), digest_size=10)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise GraphError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+    return digest.hexdigest()
+
+
+def _graph_name(path: Path) -> str:
+    return path.name.split(".")[0] or path.name
+
+
+def load_question_set(
+    spec: str,
+    *,
+    split: str | None = None,
+    subset: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    max_turns: int = 7,
+) -> list[Question]:
+    """The questions that ``spec`` names; with ``limit`` that many, drawn by ``seed``, else all in their order.
+
+    Of the embedded questions only those that an expert can solve in ``max_turns`` turns are taken.
+    Raises :class:`kgr1.errors.DatasetError` if there are none.
+    """
+    from kgr1.datasets.plain import load_questions
+    from kgr1.errors import DatasetError
+
+    if spec == EMBEDDED and not Path(spec).exists():
+        from kgr1.datasets.embedded import embedded_questions
+
+        if subset is not None:
+            raise DatasetError("The countries have no subsets; leave out --subset.")
+        found = embedded_questions(split, count=limit, seed=seed, max_turns=max_turns)
+        if not found:
+            raise DatasetError(f"No question on countries has a way of {max_turns} turns; raise agent.max_turns.")
+        return found
+    drawn = None if limit is None else seed
+    found = load_questions(Path(spec).expanduser(), split=split, subset=subset, limit=limit, seed=drawn)
+    if not found:
+        raise DatasetError(f"There is no question in {spec}.", path=spec)
+    return found
+
+
+def resolve_topics(graph: KnowledgeGraph, topics: Sequence[str]) -> tuple[str, ...]:
+    """The topics as the graph writes them; raises :class:`GraphError` with the closest names for one it lacks."""
+    from kgr1.types import ErrorCode, Operation, Query
+
+    queries = [Query(operation=Operation.GET_TAIL_RELATIONS, entity=topic) for topic in topics]
+    resolved: dict[str, None] = {}
+    for topic, observation in zip(topics, graph.execute(queries), strict=True):
+        if observation.error in (None, ErrorCode.NO_RESULTS):  # no results: it is never the subject, and is there
+            resolved.setdefault(observation.query.entity)
+        else:
+            raise GraphError(f"Topic not found. {observation.message}", topic=topic)
+    return tuple(resolved)

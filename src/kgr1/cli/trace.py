@@ -1,0 +1,176 @@
+"""An episode for people: thoughts, queries and results turn by turn, then the answer and the facts behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from kgr1.cli.console import one_line, out, styled
+
+if TYPE_CHECKING:
+    from kgr1.agent.policy import Generation, Policy, Session
+    from kgr1.config import SamplingSettings
+    from kgr1.types import Episode, Question, Triple
+
+_INDENT = "   "
+_RESULT_CHARACTERS = 600
+_EVIDENCE = 8
+
+
+def print_turn(number: int, text: str) -> None:
+    """What the model wrote in turn ``number`` (1-based): thought and query; the answer is printed at the end."""
+    from kgr1.agent.parse import parse_turn
+
+    parsed = parse_turn(text)
+    head = Text(f"{number:>2} ", style="dim")
+    thought = parsed.think
+    if not thought and parsed.query is None and parsed.answer is None:
+        thought = text.strip() or "(wrote nothing)"
+    if thought:
+        out.print(head + styled(" ".join(one_line(thought.replace("\n", " ")).split())))
+        head = Text(_INDENT)
+    if parsed.query is not None:
+        out.print(head + styled(one_line(parsed.query.to_text()), "cyan"))
+
+
+def print_information(text: str) -> None:
+    """What the graph answered."""
+    shown = text.strip()
+    if len(shown) > _RESULT_CHARACTERS:
+        shown = f"{shown[:_RESULT_CHARACTERS]} ... ({len(shown) - _RESULT_CHARACTERS:,} more characters)"
+    for line in shown.split("\n"):
+        out.print(Text(_INDENT) + styled(line, "dim"))
+
+
+class Spectator:
+    """A policy that plays another one's part and prints every turn as soon as it is there."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    @property
+    def name(self) -> str:
+        """See :class:`kgr1.agent.policy.Policy`."""
+        return self._policy.name
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`kgr1.agent.policy.Policy`."""
+        return self._policy.count_tokens(text)
+
+    async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> Session:
+        """See :class:`kgr1.agent.policy.Policy`."""
+        return _WatchedSession(await self._policy.open(prompt, question, sampling))
+
+
+class _WatchedSession:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._turns = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        return self._session.prompt_ids
+
+    @property
+    def context_tokens(self) -> int:
+        return self._session.context_tokens
+
+    @property
+    def room(self) -> int:
+        return self._session.room
+
+    async def generate(self, max_new_tokens: int) -> Generation:
+        generation = await self._session.generate(max_new_tokens)
+        self._turns += 1
+        print_turn(self._turns, generation.text)
+        return generation
+
+    def append(self, text: str) -> tuple[int, ...]:
+        inner = text.strip().removeprefix("<information>").removesuffix("</information>")
+        print_information(inner)
+        return self._session.append(text)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def print_episode(episode: Episode) -> None:
+    """All turns of a finished episode."""
+    for number, turn in enumerate(episode.turns, start=1):
+        print_turn(number, turn.text)
+        if turn.information:
+            print_information(turn.information)
+
+
+def union(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    """The distinct answers of all runs, most often given first: name, id, number of runs, supporting facts."""
+    from kgr1.agent.evidence import find_evidence
+    from kgr1.rewards.answer import normalise
+
+    found: dict[str, dict[str, Any]] = {}
+    for episode in episodes:
+        for name, identifier in zip(episode.answers, episode.answer_ids, strict=True):
+            entry = found.setdefault(normalise(name), {"name": name, "id": None, "runs": 0, "evidence": []})
+            entry["runs"] += 1
+            entry["id"] = entry["id"] or identifier
+            entry["evidence"] = entry["evidence"] or list(find_evidence(episode.question.topics, [name], episode.turns))
+    return sorted(found.values(), key=lambda entry: -entry["runs"])
+
+
+def print_answers(episodes: Sequence[Episode]) -> None:
+    """The answers of all runs with the facts behind them, or why there is none."""
+    answers = union(episodes)
+    if not answers:
+        reasons = dict.fromkeys(why_unanswered(episode) for episode in episodes)
+        out.print(Text("No answer: ", style="bold yellow") + styled("; ".join(reasons)) + Text("."))
+        return
+    shared = {tuple(answer["evidence"]) for answer in answers}
+    for answer in answers:
+        count = f"  ({answer['runs']} of {len(episodes)} runs)" if len(episodes) > 1 else ""
+        out.print(Text("=> ", style="bold green") + styled(one_line(answer["name"]), "bold") + Text(count, style="dim"))
+        if len(shared) > 1 or answer is answers[-1]:
+            _print_evidence(answer["evidence"])
+
+
+def _print_evidence(evidence: Sequence[Triple]) -> None:
+    if not evidence:
+        out.print(Text(f"{_INDENT}no fact that the graph showed leads to it", style="yellow"))
+    for place, triple in enumerate(evidence[:_EVIDENCE]):
+        lead = "because: " if place == 0 else "         "
+        fact = f"{one_line(triple.head)} -- {one_line(triple.relation)} --> {one_line(triple.tail)}"
+        out.print(Text(f"{_INDENT}{lead}", style="dim") + styled(fact))
+    if len(evidence) > _EVIDENCE:
+        out.print(Text(f"{_INDENT}         and {len(evidence) - _EVIDENCE} more facts", style="dim"))
+
+
+def why_unanswered(episode: Episode) -> str:
+    """Why an episode has no answer, as the part of a sentence."""
+    from kgr1.types import StopReason
+
+    reasons = {
+        StopReason.ANSWERED: "the agent gave an empty answer",
+        StopReason.MAX_TURNS: f"the agent did not come to one in {episode.max_turns} turns",
+        StopReason.CONTEXT_FULL: "the model's context is full",
+        StopReason.POLICY_ERROR: f"the model failed ({episode.error.rstrip('.')})",
+        StopReason.GRAPH_ERROR: f"the graph failed ({episode.error.rstrip('.')})",
+    }
+    return one_line(reasons[episode.stop])
+
+
+def as_json(question: Question, episodes: Sequence[Episode]) -> str:
+    """Answers and episodes as one JSON object."""
+    return json.dumps(
+        {
+            "question": question.text,
+            "topics": question.topics,
+            "answers": union(episodes),
+            "episodes": [episode.model_dump(mode="json") for episode in episodes],
+        },
+        ensure_ascii=False,
+    )

@@ -1,0 +1,108 @@
+"""``kgr1 train``: reinforcement learning of the agent on a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgr1.cli.bars import StepBar
+from kgr1.cli.coldstart import what_is_kept
+from kgr1.cli.console import duration, facts, note, one_line, out, warn
+from kgr1.cli.options import (
+    Config,
+    Force,
+    GraphSpec,
+    Limit,
+    Out,
+    Overrides,
+    QuestionsSpec,
+    Resume,
+    Subset,
+    resolve_settings,
+)
+
+SHOWN = ("f1", "reward", "kl")
+"""Logged values that stand beside the progress bar."""
+
+
+def train(
+    graph: GraphSpec,
+    questions: QuestionsSpec,
+    start: Annotated[str, typer.Option("--start", "-s", metavar="MODEL", help="The model or adapter to start from.")],
+    target: Out,
+    subset: Subset = None,
+    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "train",
+    limit: Limit = None,
+    dev_split: Annotated[
+        str | None,
+        typer.Option(help="Evaluate on this split during the run (every train.eval_steps steps) and keep the best."),
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    force: Force = False,
+) -> None:
+    """Train the agent by multi-turn GRPO on questions whose answers are known.
+
+    How long and how is set in the tables 'train', 'reward' and 'agent' of the settings. The result is DIR/policy, with
+    the curves of the run in DIR/curve.png.
+    """
+    from kgr1.cli import loading, runs
+    from kgr1.cli.quiet import quiet_libraries
+    from kgr1.cli.sources import load_question_set, open_graph
+
+    settings = resolve_settings(config, overrides)
+    name = loading.portable_name(start)
+    seed, turns = settings.train.seed, settings.agent.max_turns
+    asked = load_question_set(questions, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns)
+    dev = []
+    if dev_split is not None:
+        count = settings.train.eval_questions
+        dev = load_question_set(questions, split=dev_split, subset=subset, limit=count, seed=seed, max_turns=turns)
+        if not settings.train.eval_steps:
+            warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
+    with quiet_libraries(), open_graph(graph) as opened:
+        record = runs.run_record(
+            "train",
+            settings,
+            ("agent", "reward", "train"),
+            seed=seed,
+            model=name,
+            graph=runs.graph_record(graph, opened.info()),
+            questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
+            dev_questions=runs.question_record(dev, split=dev_split),
+        )
+        loading.require(loading.REINFORCEMENT)
+        going_on = runs.prepare(target, record, resume=resume, force=force)
+        from kgr1.cli.failures import keeping
+        from kgr1.grpo.trainer import train_grpo
+
+        note(f"Training {name} on {len(asked)} questions; the log is {target / runs.LOG_FILE}.")
+        with StepBar("Training", "step") as bar:
+
+            def report(step: int, steps: int, values: dict[str, float]) -> None:
+                bar.update(step, steps, {key: f"{values[key]:.3f}" for key in SHOWN if key in values})
+
+            with keeping(lambda: what_is_kept(target, bar)), loading.no_stdout():
+                policy = train_grpo(
+                    name, asked, opened, target, settings, resume=going_on, dev_questions=dev, on_step=report
+                )
+            rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
+    picture = draw(target)
+    if picture is not None:
+        rows.append(("curves", str(picture)))
+    out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))
+
+
+def draw(target: Path) -> Path | None:
+    """Draw the curves of a finished run; a run is not a failure because its picture is."""
+    from kgr1.errors import EvaluationError, MissingExtraError
+    from kgr1.evaluation.curve import plot_curves
+
+    try:
+        return plot_curves([(target.resolve().name, target / "log.jsonl")], target / "curve.png")
+    except (EvaluationError, MissingExtraError) as error:
+        warn(f"The curves were not drawn. {error}")
+        return None
