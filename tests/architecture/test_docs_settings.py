@@ -19,7 +19,8 @@ def settings() -> Iterator[tuple[str, object]]:
     """Every setting with its default, by the key that a settings file or an override uses."""
     for table, field in Settings.model_fields.items():
         record = field.annotation
-        assert isinstance(record, type) and issubclass(record, BaseModel), table
+        assert isinstance(record, type), table
+        assert issubclass(record, BaseModel), table
         for name, setting in record.model_fields.items():
             yield f"{table}.{name}", setting.default
 
@@ -56,5 +57,5 @@ def test_the_docs_list_no_setting_that_is_gone() -> None:
 def test_the_check_catches() -> None:
     page = "| `agent.max_turns` | `5` | turns |\n| `train.credit` | `turn` | |\n| other | `1` | no |"
     assert documented(page) == {"agent.max_turns": ("5", "turns"), "train.credit": ("turn", "")}
-    assert same("3e-4", 0.0003) and same("5", 5) and same("turn", "turn")
-    assert not same("4", 5) and not same("five", 5) and not same("split", "turn")
+    assert [same("3e-4", 0.0003), same("5", 5), same("turn", "turn")] == [True] * 3
+    assert [same("4", 5), same("five", 5), same("split", "turn")] == [False] * 3
