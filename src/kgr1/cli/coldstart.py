@@ -71,15 +71,16 @@ def coldstart(
             questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
         )
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        trajectories = _trajectories(asked, opened, settings)
+        trajectories = expert_trajectories(asked, opened, settings)
         note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
         loading.require(loading.TRAINING)
-        _train(name, trajectories, opened, target, settings, going_on=going_on)
+        fine_tune(name, trajectories, opened, target, settings, going_on=going_on)
 
 
-def _trajectories(
+def expert_trajectories(
     questions: list[Question], graph: KnowledgeGraph, settings: Settings
 ) -> list[tuple[Question, list[Step]]]:
+    """What the expert does on the questions; raises :class:`kgr1.errors.DatasetError` if it can do none."""
     from kgr1.datasets.expert import expert_dataset
     from kgr1.errors import DatasetError
 
@@ -100,7 +101,7 @@ def _trajectories(
     return found
 
 
-def _train(
+def fine_tune(
     name: str,
     trajectories: list[tuple[Question, list[Step]]],
     graph: KnowledgeGraph,
@@ -109,6 +110,7 @@ def _train(
     *,
     going_on: bool,
 ) -> None:
+    """Fine-tune a model on trajectories with a progress bar and a closing table."""
     from kgr1.cli.failures import keeping
     from kgr1.cli.loading import no_stdout
     from kgr1.grpo.coldstart import build_examples, train_coldstart

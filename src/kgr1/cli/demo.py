@@ -111,8 +111,8 @@ def _evaluate(
     if force:
         shutil.rmtree(target, ignore_errors=True)
     policy = load_policy(model, max_rows=len(questions))
-    made_with = {"model": model, "agent": settings.agent.model_dump(mode="json")}
-    play(questions, runner(graph, policy, settings), target, made_with, 1, len(questions))
+    made_with: dict[str, object] = {"model": model, "agent": settings.agent.model_dump(mode="json")}
+    play(questions, runner(graph, policy, settings), target, made_with, 1, len(questions), retry_failed=True)
 
 
 def _coldstart(
@@ -124,9 +124,7 @@ def _coldstart(
     record = run_record("demo coldstart", settings, ("agent", "coldstart"), seed=settings.coldstart.seed, model=model)
     going_on = prepare(target, record, resume=not force, force=force)
     if not (target / POLICY).is_dir():
-        fine_tune(
-            model, expert_trajectories(questions, graph, settings), graph, target, settings, going_on=going_on
-        )
+        fine_tune(model, expert_trajectories(questions, graph, settings), graph, target, settings, going_on=going_on)
     return str(target / POLICY)
 
 

@@ -80,8 +80,8 @@ def evaluate(
             "agent": settings.agent.model_dump(mode="json"),
             "sampling": settings.sampling.model_dump(mode="json"),
         }
-        summary, stops = _play(
-            asked, _runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
+        summary, stops = play(
+            asked, runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
         )
     print_summary(summary, target)
     _warn_of_failures(stops)
@@ -117,7 +117,8 @@ def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:
     return OraclePolicy(plan)
 
 
-def _runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> EpisodeRunner:
+def runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> EpisodeRunner:
+    """Plays one question with the seed that belongs to it."""
     from kgr1.agent.rollout import run_episode
     from kgr1.grpo.batch import episode_seed
     from kgr1.types import Episode
@@ -130,9 +131,9 @@ def _runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> Episod
     return play
 
 
-def _play(
+def play(
     questions: Sequence[Question],
-    runner: EpisodeRunner,
+    episode_runner: EpisodeRunner,
     target: Path,
     made_with: dict[str, object],
     runs: int,
@@ -164,7 +165,7 @@ def _play(
             summary = asyncio.run(
                 run_evaluation(
                     questions,
-                    runner,
+                    episode_runner,
                     target,
                     settings=made_with,
                     samples=runs,

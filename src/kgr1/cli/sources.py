@@ -86,6 +86,7 @@ def _built(source: Path) -> Iterator[Path]:
         target = cache / f"{place}-{_digest(source)}"
         if not _is_whole(target):
             started = time.perf_counter()
+            shutil.rmtree(target, ignore_errors=True)
             report = build_graph([source], target, name=_graph_name(source), force=True)
             seconds = time.perf_counter() - started
             for older in cache.glob(f"{place}-*"):
@@ -178,11 +179,12 @@ def resolve_topics(graph: KnowledgeGraph, topics: Sequence[str]) -> tuple[str, .
     """The topics as the graph writes them; raises :class:`GraphError` with the closest names for one it lacks."""
     from kgr1.types import ErrorCode, Operation, Query
 
-    queries = [Query(operation=Operation.GET_TAIL_RELATIONS, entity=topic) for topic in topics]
     resolved: dict[str, None] = {}
-    for topic, observation in zip(topics, graph.execute(queries), strict=True):
-        if observation.error in (None, ErrorCode.NO_RESULTS):  # no results: it is never the subject, and is there
-            resolved.setdefault(observation.query.entity)
-        else:
-            raise GraphError(f"Topic not found. {observation.message}", topic=topic)
+    for topic in topics:
+        # An entity is the subject of something, or its object, or it is not there.
+        operations = (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS)
+        found = graph.execute([Query(operation=operation, entity=topic) for operation in operations])
+        if found[0].error not in (None, ErrorCode.NO_RESULTS):
+            raise GraphError(f"Topic not found. {found[0].message}", topic=topic)
+        resolved.setdefault(next((seen for seen in found if seen.ok), found[0]).query.entity)
     return tuple(resolved)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,11 @@ from kgr1.cli.options import (
     Subset,
     resolve_settings,
 )
+
+if TYPE_CHECKING:
+    from kgr1.config import Settings
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.types import Question
 
 SHOWN = ("f1", "reward", "kl")
 """Logged values that stand beside the progress bar."""
@@ -76,20 +82,35 @@ def train(
         )
         loading.require(loading.REINFORCEMENT)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        from kgr1.cli.failures import keeping
-        from kgr1.grpo.trainer import train_grpo
+        reinforce(name, asked, dev, opened, target, settings, going_on=going_on)
 
-        note(f"Training {name} on {len(asked)} questions; the log is {target / runs.LOG_FILE}.")
-        with StepBar("Training", "step") as bar:
 
-            def report(step: int, steps: int, values: dict[str, float]) -> None:
-                bar.update(step, steps, {key: f"{values[key]:.3f}" for key in SHOWN if key in values})
+def reinforce(
+    start: str,
+    questions: Sequence[Question],
+    dev: Sequence[Question],
+    graph: KnowledgeGraph,
+    target: Path,
+    settings: Settings,
+    *,
+    going_on: bool,
+) -> None:
+    """Train a policy with a progress bar, the curves of the run and a closing table."""
+    from kgr1.cli import loading, runs
+    from kgr1.cli.failures import keeping
+    from kgr1.grpo.trainer import train_grpo
 
-            with keeping(lambda: what_is_kept(target, bar)), loading.no_stdout():
-                policy = train_grpo(
-                    name, asked, opened, target, settings, resume=going_on, dev_questions=dev, on_step=report
-                )
-            rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
+    note(f"Training {start} on {len(questions)} questions; the log is {target / runs.LOG_FILE}.")
+    with StepBar("Training", "step") as bar:
+
+        def report(step: int, steps: int, values: dict[str, float]) -> None:
+            bar.update(step, steps, {key: f"{values[key]:.3f}" for key in SHOWN if key in values})
+
+        with keeping(lambda: what_is_kept(target, bar)), loading.no_stdout():
+            policy = train_grpo(
+                start, questions, graph, target, settings, resume=going_on, dev_questions=dev, on_step=report
+            )
+        rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
     picture = draw(target)
     if picture is not None:
         rows.append(("curves", str(picture)))
