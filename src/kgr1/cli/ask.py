@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from kgr1.cli.bars import busy
-from kgr1.cli.console import out
+from kgr1.cli.console import emit, out
 from kgr1.cli.options import Config, GraphSpec, Overrides, sampled_settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def ask(
 ) -> None:
     """Answer one question from a graph, showing every step and the facts behind the answer."""
     from kgr1.cli import trace
-    from kgr1.cli.loading import load_policy
+    from kgr1.cli.loading import SAMPLING, check_installed, load_policy
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import open_graph, resolve_topics
     from kgr1.config import DEFAULT_MODEL
@@ -56,13 +56,14 @@ def ask(
             "itself yet.",
             param_hint="--topic",
         )
+    check_installed(SAMPLING)
     settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns)
     with open_graph(graph) as opened, quiet_libraries():
         asked = Question(id="ask", text=question, topics=resolve_topics(opened, topic), answers=())
         policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16))
         episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
     if as_json:
-        out.print(trace.as_json(asked, episodes))
+        emit(trace.as_json(asked, episodes))
     else:
         for number, episode in enumerate(episodes, start=1):
             if runs > 1:

@@ -18,6 +18,7 @@ from kgr1.cli.options import (
     Overrides,
     QuestionsSpec,
     Resume,
+    Split,
     Subset,
     resolve_settings,
 )
@@ -37,7 +38,7 @@ def coldstart(
         str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder or hub name.")
     ] = None,
     subset: Subset = None,
-    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "train",
+    split: Split = None,
     limit: Limit = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -54,11 +55,12 @@ def coldstart(
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.config import DEFAULT_MODEL
 
+    loading.check_installed(loading.TRAINING)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
     seed = settings.coldstart.seed
     asked = load_question_set(
-        questions, split=split, subset=subset, limit=limit, seed=seed, max_turns=settings.agent.max_turns
+        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=settings.agent.max_turns
     )
     with quiet_libraries(), open_graph(graph) as opened:
         record = runs.run_record(

@@ -6,6 +6,7 @@ terminal would act on (escape sequences, bidirectional marks, carriage returns) 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -52,6 +53,23 @@ def _escape(char: str) -> str:
 def styled(text: str, style: str = "") -> Text:
     """Untrusted text in a trusted style."""
     return Text(clean(text), style=style)
+
+
+def emit(line: str) -> None:
+    """One line of a result for other programs to read: exactly these characters, no layout."""
+    out.file.write(f"{line}\n")
+
+
+def safe_json(value: object) -> str:
+    r"""JSON in one line, readable in any script; what a terminal would act on is escaped.
+
+    >>> safe_json(["Zürich", "\u202e"])
+    '["Zürich", "\\u202e"]'
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _KEPT else json.dumps(char)[1:-1] for char in text)
 
 
 def note(text: str) -> None:

@@ -13,7 +13,7 @@ from rich.markdown import Markdown
 
 from kgr1.cli.bars import StepBar
 from kgr1.cli.console import clean, note, out, warn
-from kgr1.cli.options import Config, GraphSpec, Limit, Out, Overrides, QuestionsSpec, Subset, sampled_settings
+from kgr1.cli.options import Config, GraphSpec, Limit, Out, Overrides, QuestionsSpec, Split, Subset, sampled_settings
 
 if TYPE_CHECKING:
     from kgr1.agent.policy import Policy
@@ -37,7 +37,7 @@ def evaluate(
         PolicyName, typer.Option(help="'oracle' is the expert that knows the answers; it needs no model.")
     ] = "model",
     subset: Subset = None,
-    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "test",
+    split: Split = None,
     limit: Limit = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each question.")] = 1,
     temperature: Annotated[
@@ -57,15 +57,19 @@ def evaluate(
 
     Run the same command again to go on with a run that was interrupted. Folders are compared with 'kgr1 diff'.
     """
+    from kgr1.cli.loading import SAMPLING, check_installed
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import load_question_set, open_graph
 
     if (model is None) == (policy == "model"):
         raise typer.BadParameter("name what to evaluate: either --model NAME or --policy oracle.", param_hint="--model")
+    if model is not None:
+        check_installed(SAMPLING)
     settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed)
     asked = load_question_set(
         questions,
         split=split,
+        usual="test",
         subset=subset,
         limit=limit,
         seed=settings.sampling.seed,
@@ -124,6 +128,7 @@ def runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> Episode
     from kgr1.types import Episode
 
     async def play(question: Question, sample: int) -> Episode:
+        await asyncio.sleep(0)  # a policy that never waits would keep Ctrl-C waiting until the last question
         seed = episode_seed(settings.sampling.seed, 0, question.id, sample)
         sampling = settings.sampling.model_copy(update={"seed": seed})
         return await run_episode(question, graph, policy, agent=settings.agent, sampling=sampling, sample=sample)

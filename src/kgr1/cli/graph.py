@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kgr1.cli.bars import CountBar, busy
-from kgr1.cli.console import duration, facts, one_line, out, size
+from kgr1.cli.console import duration, emit, facts, note, one_line, out, size
 from kgr1.errors import GraphError
 
 app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
@@ -115,6 +115,6 @@ def query(
     if found.error is not None:
         raise GraphError(f"{found.error.value}: {found.message}")
     for name, identifier in zip(found.names, found.ids, strict=True):
-        out.print(f"{one_line(name)}\t{one_line(identifier)}" if ids else one_line(name))
+        emit(f"{one_line(name)}\t{one_line(identifier)}" if ids else one_line(name))
     if found.total > len(found.names):
-        out.print(f"... and {found.total - len(found.names):,} more")
+        note(f"... and {found.total - len(found.names):,} more")

@@ -31,6 +31,13 @@ QuestionsSpec = Annotated[
     ),
 ]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep only the questions of this split; 'all' keeps every one. By default 'train' for training and "
+        "'test' for evaluation."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, drawn with --seed.")]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="TOML", help="A settings file with one table per topic.")

@@ -142,10 +142,14 @@ def _graph_name(path: Path) -> str:
     return path.name.split(".")[0] or path.name
 
 
+EVERY_SPLIT = "all"
+
+
 def load_question_set(
     spec: str,
     *,
     split: str | None = None,
+    usual: str = EVERY_SPLIT,
     subset: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -153,23 +157,31 @@ def load_question_set(
 ) -> list[Question]:
     """The questions that ``spec`` names; with ``limit`` that many, drawn by ``seed``, else all in their order.
 
+    ``split`` 'all' takes every split; None takes the ``usual`` one, or all of a file whose lines name no split.
     Of the embedded questions only those that an expert can solve in ``max_turns`` turns are taken.
     Raises :class:`kgr1.errors.DatasetError` if there are none.
     """
     from kgr1.datasets.plain import load_questions
     from kgr1.errors import DatasetError
 
+    wanted = None if (split or usual) == EVERY_SPLIT else split or usual
     if spec == EMBEDDED and not Path(spec).exists():
         from kgr1.datasets.embedded import embedded_questions
 
         if subset is not None:
             raise DatasetError("The countries have no subsets; leave out --subset.")
-        found = embedded_questions(split, count=limit, seed=seed, max_turns=max_turns)
+        found = embedded_questions(wanted, count=limit, seed=seed, max_turns=max_turns)
         if not found:
             raise DatasetError(f"No question on countries has a way of {max_turns} turns; raise agent.max_turns.")
         return found
     drawn = None if limit is None else seed
-    found = load_questions(Path(spec).expanduser(), split=split, subset=subset, limit=limit, seed=drawn)
+    path = Path(spec).expanduser()
+    try:
+        found = load_questions(path, split=wanted, subset=subset, limit=limit, seed=drawn)
+    except DatasetError as error:
+        if split is not None or error.details.get("wanted") != wanted or error.details.get("available") != []:
+            raise
+        found = load_questions(path, subset=subset, limit=limit, seed=drawn)
     if not found:
         raise DatasetError(f"There is no question in {spec}.", path=spec)
     return found

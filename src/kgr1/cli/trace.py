@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from kgr1.cli.console import one_line, out, styled
+from kgr1.cli.console import one_line, out, safe_json, styled
 
 if TYPE_CHECKING:
     from kgr1.agent.policy import Generation, Policy, Session
@@ -165,12 +164,11 @@ def why_unanswered(episode: Episode) -> str:
 
 def as_json(question: Question, episodes: Sequence[Episode]) -> str:
     """Answers and episodes as one JSON object."""
-    return json.dumps(
+    return safe_json(
         {
             "question": question.text,
             "topics": question.topics,
             "answers": union(episodes),
             "episodes": [episode.model_dump(mode="json") for episode in episodes],
-        },
-        ensure_ascii=False,
+        }
     )

@@ -20,6 +20,7 @@ from kgr1.cli.options import (
     Overrides,
     QuestionsSpec,
     Resume,
+    Split,
     Subset,
     resolve_settings,
 )
@@ -39,7 +40,7 @@ def train(
     start: Annotated[str, typer.Option("--start", "-s", metavar="MODEL", help="The model or adapter to start from.")],
     target: Out,
     subset: Subset = None,
-    split: Annotated[str | None, typer.Option(help="Keep only the questions of this split.")] = "train",
+    split: Split = None,
     limit: Limit = None,
     dev_split: Annotated[
         str | None,
@@ -59,10 +60,13 @@ def train(
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import load_question_set, open_graph
 
+    loading.check_installed(loading.REINFORCEMENT)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(start)
     seed, turns = settings.train.seed, settings.agent.max_turns
-    asked = load_question_set(questions, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns)
+    asked = load_question_set(
+        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=turns
+    )
     dev = []
     if dev_split is not None:
         count = settings.train.eval_questions

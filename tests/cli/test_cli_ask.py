@@ -1,0 +1,160 @@
+"""``kgr1 ask`` and how an episode is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+
+import pytest
+from cli_process import Run
+from rich.console import Console
+
+from kgr1.agent.policy import ScriptedPolicy
+from kgr1.agent.rollout import run_episode
+from kgr1.cli import console, loading, trace
+from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.graph import GraphStore
+from kgr1.types import Episode, Question
+
+HOSTILE = "[link=x]Ben[/]\x1b[2J\u202e"
+TURNS = (
+    '<think>Who are her children?</think><kg-query>get_tail_entities("Ada", "parent of")</kg-query>',
+    '<think>Ben, and his child.</think><kg-query>get_tail_entities("Ben", "parent of")</kg-query>',
+    '<think>That is all.</think><answer>["Dan", "Ben", "Zoe"]</answer>',
+)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy with a known script in the place of a model."""
+    monkeypatch.setattr(loading, "load_policy", lambda name, max_rows: ScriptedPolicy(TURNS))
+
+
+def episode(triples: list[tuple[str, str, str]], *texts: str) -> Episode:
+    question = Question(id="1", text="?", topics=(triples[0][0],), answers=())
+    return asyncio.run(
+        run_episode(
+            question,
+            GraphStore.from_triples(triples),
+            ScriptedPolicy(texts),
+            agent=AgentSettings(),
+            sampling=SamplingSettings(),
+        )
+    )
+
+
+@pytest.mark.usefixtures("scripted")
+def test_the_way_and_the_facts_are_shown(run: Run, family: Path) -> None:
+    shown = run("ask", "Which descendants?", "-g", family, "--topic", "ada").stdout
+    assert [line.rstrip() for line in shown.splitlines()] == [
+        " 1 Who are her children?",
+        '   get_tail_entities("Ada", "parent of")',
+        "   Ben, Cleo",
+        " 2 Ben, and his child.",
+        '   get_tail_entities("Ben", "parent of")',
+        "   Dan",
+        " 3 That is all.",
+        "=> Dan",
+        "   because: Ada -- parent of --> Ben",
+        "            Ben -- parent of --> Dan",
+        "=> Ben",
+        "   because: Ada -- parent of --> Ben",
+        "=> Zoe",
+        "   no fact that the graph showed leads to it",
+    ]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_several_runs_are_put_together(run: Run, family: Path) -> None:
+    shown = run("ask", "Which descendants?", "-g", family, "--topic", "Ada", "--runs", "2").stdout
+    assert shown.index("Run 1 of 2") < shown.index("Run 2 of 2") < shown.index("=> Dan  (2 of 2 runs)")
+    run("ask", "Q?", "-g", family, "--topic", "Ada", "--runs", "2", "--temperature", "0", code=2)
+
+
+@pytest.mark.usefixtures("scripted")
+def test_json(run: Run, family: Path) -> None:
+    result = run("ask", "Which descendants?", "-g", family, "--topic", "Ada", "--json")
+    assert result.stdout.count("\n") == 1
+    value = json.loads(result.stdout)
+    assert value["topics"] == ["Ada"]
+    assert value["answers"][1] == {
+        "name": "Ben",
+        "id": "Ben",
+        "runs": 1,
+        "evidence": [["Ada", "parent of", "Ben"]],
+    }
+    assert Episode.model_validate(value["episodes"][0]).answers == ("Dan", "Ben", "Zoe")
+
+
+@pytest.mark.usefixtures("scripted")
+def test_fewer_turns(run: Run, family: Path) -> None:
+    shown = run("ask", "Q?", "-g", family, "--topic", "Ada", "--max-turns", "2").stdout
+    assert shown.endswith("No answer: the agent did not come to one in 2 turns.\n")
+
+
+def test_a_topic_is_needed_and_must_be_there(run: Run, family: Path) -> None:
+    assert "--topic France" in run("ask", "Q?", "-g", family, code=2).stderr
+    assert 'closest is "Ada"' in run("ask", "Q?", "-g", family, "--topic", "Adda", code=1).stderr
+    run("ask", " ", "-g", family, "--topic", "Ada", code=2)
+
+
+def test_hostile_text_is_shown_as_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    found = episode(
+        [("a", "r", HOSTILE)],
+        f'<think>[red]{HOSTILE}</think><kg-query>get_tail_entities("a", "r")</kg-query>',
+        f"<think>x</think><answer>{json.dumps([HOSTILE])}</answer>",
+    )
+    trace.print_episode(found)
+    trace.print_answers([found])
+    shown = capsys.readouterr().out
+    assert shown.replace("\n", "").isprintable()
+    assert "[red][link=x]Ben[/]\\x1b[2J\\u202e" in shown
+    assert "because: a -- r --> [link=x]Ben[/]\\x1b[2J\\u202e" in shown
+    assert trace.as_json(found.question, [found]).isprintable()
+    assert json.loads(trace.as_json(found.question, [found]))["answers"][0]["name"] == HOSTILE
+
+
+def test_on_a_terminal_only_our_styles_are_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, markup=False, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(trace, "out", terminal)
+    found = episode([("a", "r", HOSTILE)], '<think>x</think><kg-query>get_tail_entities("a", "r")</kg-query>', "")
+    trace.print_episode(found)
+    assert "\x1b[2m" in stream.getvalue()  # dim results
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "\u202e" not in stream.getvalue()
+
+
+def test_a_failure_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    trace.print_answers([episode([("a", "r", "b")], "<think>?</think><answer>[]</answer>")])
+    assert capsys.readouterr().out == "No answer: the agent gave an empty answer.\n"
+
+
+def test_long_results_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    trace.print_information("x" * 1000)
+    assert capsys.readouterr().out.endswith("x ... (400 more characters)\n")
+
+
+def test_clean_keeps_what_people_write() -> None:
+    kept = "Zürich, 東京, क्‍ष, \U0001f469\u200d\U0001f52c\n\tx"
+    assert console.clean(kept) == kept
+    assert console.clean("\r\x07\x9b\u2066\ue000") == "\\x0d\\x07\\x9b\\u2066\\ue000"
+
+
+def test_a_real_model(run: Run, tiny_model: Path, family: Path) -> None:
+    settings = ("--set", "agent.max_new_tokens=8", "--max-turns", "2")
+    words = ("ask", "Who?", "-g", family, "--topic", "Ada", "-m", tiny_model, *settings)
+    result = run(*words)
+    assert "No answer: the agent did not come to one in 2 turns." in result.stdout
+    assert result.stderr == ""
+    sampled = [json.loads(run(*words, "--json", "--runs", "2", "--seed", str(seed)).stdout) for seed in (1, 1, 2)]
+    ids = [[turn["token_ids"] for e in value["episodes"] for turn in e["turns"]] for value in sampled]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_an_unknown_model_is_one_sentence(run: Run, family: Path, tmp_path: Path) -> None:
+    words = ("ask", "Who?", "-g", family, "--topic", "Ada", "--model")
+    assert "There is no model folder at" in run(*words, "./none", code=1).stderr
+    assert "neither a model" in run(*words, tmp_path, code=1).stderr

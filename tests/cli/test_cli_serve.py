@@ -1,0 +1,71 @@
+"""``kgr1 serve`` as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli_process import Run, Spawn, command, environment
+
+
+@contextmanager
+def serving(cache: Path, *arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [*command(), "serve", *map(str, arguments), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(cache),
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        yield process, found[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_serve_and_ask_over_http(run: Run, cache: Path, family: Path) -> None:
+    with serving(cache, family, "world=countries") as (process, url):
+        assert run("graph", "query", f"{url}#family", "get_tail_entities", "Ada", "parent of").stdout == "Ben\nCleo\n"
+        assert "2,095" in run("graph", "info", f"{url}#world").stdout
+        assert "family, world" in run("graph", "info", url, code=1).stderr
+        run("graph", "info", url, "--verify", code=2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, "Stopped.\n")
+
+
+def test_a_port_in_use_is_one_sentence(spawn: Spawn, family: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = spawn("serve", family, "--port", str(port))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: Port {port} on 127.0.0.1 is in use; choose another with --port.\n"
+
+
+def test_wrong_arguments(run: Run, family: Path, tmp_path: Path) -> None:
+    run("serve", code=2)
+    run("serve", family, "--port", "http", code=2)
+    assert "not a port" in run("serve", family, "--port", "70000", code=1).stderr
+    assert "two graphs are called 'family'" in run("serve", family, f"family={family}", code=2).stderr
+    assert "NAME=GRAPH" in run("serve", "=x", code=2).stderr
+    assert "There is no graph at" in run("serve", tmp_path / "none", code=1).stderr
+    assert "not an address" in run("serve", family, "--host", "no.such.host.invalid", code=1).stderr
+
+
+@pytest.mark.parametrize("name", ["a=b.tsv", "graph.tsv"])
+def test_a_path_may_hold_an_equals_sign(cache: Path, tmp_path: Path, name: str) -> None:
+    from kgr1.cli.serve import split_name
+
+    (tmp_path / name).write_text("a\tr\tb\n")
+    assert split_name(str(tmp_path / name)) == (name.split(".")[0], str(tmp_path / name))

@@ -1,0 +1,106 @@
+"""What can be named as a graph or as questions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cli_process import Run
+
+from kgr1.cli.sources import load_question_set, open_graph, resolve_topics
+from kgr1.errors import DatasetError, GraphError, GraphServerError
+from kgr1.graph import GraphStore
+from kgr1.server.serve import BackgroundServer
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KGR1_CACHE", str(tmp_path / "own cache"))
+    return tmp_path / "own cache" / "graphs"
+
+
+def test_a_triple_file_is_built_once_for_its_content(own_cache: Path, family: Path) -> None:
+    with open_graph(str(family)) as graph:
+        assert (graph.info().name, graph.info().triples) == ("family", 4)
+    (first,) = own_cache.iterdir()
+    made = first.stat().st_ctime_ns
+    os.utime(family, (1, 1))
+    with open_graph(str(family)):
+        pass
+    assert [path.stat().st_ctime_ns for path in own_cache.iterdir()] == [made]
+    family.write_text(family.read_text() + "Dan\tlives in\tOslo\n")
+    os.utime(family, (1, 1))
+    with open_graph(str(family)) as graph:
+        assert graph.info().triples == 5
+    (second,) = own_cache.iterdir()
+    assert second != first
+
+
+def test_a_damaged_cache_is_built_again(own_cache: Path, family: Path) -> None:
+    with open_graph(str(family)):
+        pass
+    (store,) = own_cache.iterdir()
+    (store / "header.json").write_text("{")
+    with open_graph(str(family)) as graph:
+        assert graph.info().triples == 4
+
+
+def test_without_a_cache_a_temporary_folder_does(family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KGR1_CACHE", str(tmp_path / "file"))
+    with open_graph(str(family)) as graph:
+        assert graph.info().triples == 4
+
+
+def test_an_error_of_the_caller_passes_through(own_cache: Path, family: Path) -> None:
+    with pytest.raises(GraphError, match="mine"), open_graph(str(family)):
+        raise GraphError("mine")
+
+
+def test_a_server_by_its_url(family: Path, own_cache: Path) -> None:
+    store = GraphStore.from_triples([("a", "r", "b")], name="one")
+    with BackgroundServer({"one": store, "two": store}) as server:
+        with open_graph(f"{server.url}#two") as graph:
+            assert graph.info().name == "two"
+        with pytest.raises(GraphServerError, match="several graphs"), open_graph(server.url):
+            pass
+        with pytest.raises(GraphServerError, match="no graph 'three'"), open_graph(f"{server.url}#three"):
+            pass
+
+
+def test_nothing_there(run: Run, tmp_path: Path) -> None:
+    assert "There is no graph at nowhere" in run("graph", "info", "nowhere", code=1).stderr
+    assert "not a graph store" in run("graph", "info", tmp_path, code=1).stderr
+    assert "not a server address" in run("graph", "info", "http://", code=1).stderr
+
+
+def test_topics_as_the_graph_writes_them() -> None:
+    store = GraphStore.from_triples([("New York", "r", "Albany")])
+    assert resolve_topics(store, ["new_york", "NEW YORK", "albany"]) == ("New York", "Albany")
+    with pytest.raises(GraphError, match=r'"New Yorck"; the closest is "New York"'):
+        resolve_topics(store, ["Albany", "New Yorck"])
+
+
+def test_embedded_questions() -> None:
+    drawn = load_question_set("countries", split="dev", limit=5, seed=1)
+    assert len(drawn) == 5
+    assert {question.split for question in drawn} == {"dev"}
+    assert load_question_set("countries", split="dev", limit=5, seed=1) == drawn
+    with pytest.raises(DatasetError, match=r"raise agent\.max_turns"):
+        load_question_set("countries", max_turns=2)
+    with pytest.raises(DatasetError, match="no subsets"):
+        load_question_set("countries", subset="x")
+
+
+def test_question_files(tmp_path: Path) -> None:
+    lines = [f'{{"id": "{n}", "question": "q{n}?", "topic_entities": ["a"], "answers": ["b"]}}' for n in range(9)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+    everything = load_question_set(str(tmp_path))
+    assert [question.id for question in everything] == [str(n) for n in range(9)]
+    assert len(load_question_set(str(tmp_path), limit=4, seed=3)) == 4
+    with pytest.raises(DatasetError, match="no split 'test'"):
+        load_question_set(str(tmp_path), split="test")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DatasetError, match="no question"):
+        load_question_set(str(tmp_path / "empty.jsonl"))

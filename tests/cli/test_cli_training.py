@@ -1,0 +1,142 @@
+"""``kgr1 coldstart``, ``train`` and ``curve`` with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_process import Run
+
+from kgr1.cli import runs
+from kgr1.cli.bars import StepBar
+
+pytest.importorskip("trl")
+
+DATA = ("--graph", "countries", "--questions", "countries", "--limit", "40", "--set", "agent.max_turns=3")
+COLD = (
+    *DATA,
+    "--set",
+    "coldstart.trajectories=6",
+    "--set",
+    "coldstart.batch_size=2",
+    "--set",
+    "coldstart.save_steps=1",
+)
+COLD = (*COLD, "--set", "coldstart.micro_batch_size=2", "--set", "coldstart.lora_rank=2")
+SHORT = ("steps=2", "questions_per_step=1", "group_size=2", "micro_batch_size=2", "save_steps=1", "lora_rank=2")
+TRAIN = (*DATA, "--set", "agent.max_new_tokens=8", *(word for s in SHORT for word in ("--set", f"train.{s}")))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [row for line in (out / "log.jsonl").read_text().splitlines() if "loss" in (row := json.loads(line))]
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the second step."""
+    update = StepBar.update
+
+    def interrupt(self: StepBar, done: int, total: int, numbers: Any) -> None:
+        update(self, done, total, numbers)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(StepBar, "update", interrupt)
+
+
+def test_coldstart(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cold"
+    result = run("coldstart", *COLD, "--model", tiny_model, "--out", out)
+    assert "Trained" in result.stdout
+    assert "6 expert trajectories from 40 questions." in result.stderr
+    assert "Warning" not in result.stderr
+    assert len(rows(out)) == 3
+    record = json.loads((out / "run.json").read_text())
+    assert (record["command"], record["model"], record["seed"]) == ("coldstart", str(tiny_model), 0)
+    assert record["settings"]["coldstart"]["trajectories"] == 6
+    assert record["graph"]["triples"] == 2095
+    assert record["questions"]["count"] == 40
+
+    used = run("coldstart", *COLD, "--model", tiny_model, "--out", out, code=1)
+    assert "already holds a finished run; go on with --resume, replace it with --force" in used.stderr
+    other = run("coldstart", *COLD, "--model", tiny_model, "--out", out, "--resume", "--limit", "41", code=1)
+    assert "questions.limit was 40 and is 41" in other.stderr
+
+    (out / "notes.txt").write_text("mine")
+    run("coldstart", *COLD, "--set", "coldstart.trajectories=4", "--model", tiny_model, "--out", out, "--force")
+    assert len(rows(out)) == 2
+    assert (out / "notes.txt").read_text() == "mine"
+    evaluation = ("evaluate", *DATA, "--limit", "2", "--set", "agent.max_new_tokens=8", "--model", out / "policy")
+    assert "2 questions, 2 episodes" in run(*evaluation, "--out", tmp_path / "evaluation").stdout
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_an_interrupted_coldstart_says_how_to_go_on(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cold"
+    words = ("coldstart", *COLD, "--model", tiny_model, "--out", out)
+    stopped = run(*words, code=130)
+    assert "Stopped after step 2 of 3." in stopped.stderr
+    assert f"Kept: {out / 'checkpoint-1'}" in stopped.stderr
+    assert "--resume" in stopped.stderr
+    assert "unfinished run" in run(*words, code=1).stderr
+    monkeypatch.undo()
+    monkeypatch.setenv("COLUMNS", "200")
+    run(*words, "--resume")
+    assert [row["step"] for row in rows(out)] == [1, 2, 3]
+    assert (out / "policy").is_dir()
+
+
+def test_train(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rl"
+    result = run("train", *TRAIN, "--start", tiny_model, "--out", out, "--dev-split", "dev")
+    assert "Warning: --dev-split has no effect" in result.stderr
+    assert "f1 0.000" in result.stderr
+    assert str(out / "curve.png") in result.stdout
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["step"] for row in rows(out)] == [1, 2]
+    record = json.loads((out / "run.json").read_text())
+    assert set(record["settings"]) == {"agent", "reward", "train"}
+    assert record["dev_questions"]["split"] == "dev"
+    run("train", *TRAIN, "--start", tiny_model, "--out", out, code=1)
+    # more steps are the one thing that a resumed run may ask for
+    more = ("--set", "train.steps=3", "--dev-split", "dev", "--resume")
+    run("train", *TRAIN, *more, "--start", tiny_model, "--out", out)
+    assert [row["step"] for row in rows(out)] == [1, 2, 3]
+    refused = run("train", *TRAIN, *more, "--set", "train.beta=0.5", "--start", tiny_model, "--out", out, code=1)
+    assert "settings.train.beta was" in refused.stderr
+
+    picture = tmp_path / "both.png"
+    run("curve", f"first={out}", out / "log.jsonl", "--out", picture, "--metric", "kl", "--metric", "loss")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "has nonsense" in run("curve", out, "--out", picture, "--metric", "nonsense", code=1).stderr
+
+
+def test_settings_that_do_not_fit_together(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    words = ("train", *TRAIN, "--set", "train.micro_batch_size=3", "--start", tiny_model, "--out", tmp_path / "rl")
+    assert "must be a multiple of train.micro_batch_size" in run(*words, code=1).stderr
+
+
+def test_questions_of_another_graph(run: Run, family: Path, tiny_model: Path, tmp_path: Path) -> None:
+    words = ("coldstart", *COLD, "--graph", family, "--model", tiny_model, "--out", tmp_path / "cold")
+    assert "check that questions and graph belong together" in run(*words, code=1).stderr
+
+
+def test_a_folder_that_cannot_be_written(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    words = ("coldstart", *COLD, "--model", tiny_model, "--out", tmp_path / "file" / "cold")
+    assert "Cannot write to" in run(*words, code=1).stderr
+
+
+def test_force_removes_nothing_but_a_run(tmp_path: Path) -> None:
+    for name in ("policy", "checkpoint-3", "checkpoint-old", "data"):
+        (tmp_path / name).mkdir()
+    elsewhere = tmp_path / "data" / "precious"
+    elsewhere.mkdir()
+    (tmp_path / "best").symlink_to(elsewhere)
+    runs.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-old", "data"]
+    assert elsewhere.is_dir()
