@@ -15,16 +15,8 @@ from kgr1.cli.bars import StepBar
 pytest.importorskip("trl")
 
 DATA = ("--graph", "countries", "--questions", "countries", "--limit", "40", "--set", "agent.max_turns=3")
-COLD = (
-    *DATA,
-    "--set",
-    "coldstart.trajectories=6",
-    "--set",
-    "coldstart.batch_size=2",
-    "--set",
-    "coldstart.save_steps=1",
-)
-COLD = (*COLD, "--set", "coldstart.micro_batch_size=2", "--set", "coldstart.lora_rank=2")
+FEW = ("trajectories=6", "batch_size=2", "micro_batch_size=2", "save_steps=1", "lora_rank=2")
+COLD = (*DATA, *(word for s in FEW for word in ("--set", f"coldstart.{s}")))
 SHORT = ("steps=2", "questions_per_step=1", "group_size=2", "micro_batch_size=2", "save_steps=1", "lora_rank=2")
 TRAIN = (*DATA, "--set", "agent.max_new_tokens=8", *(word for s in SHORT for word in ("--set", f"train.{s}")))
 
@@ -70,6 +62,9 @@ def test_coldstart(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     assert (out / "notes.txt").read_text() == "mine"
     evaluation = ("evaluate", *DATA, "--limit", "2", "--set", "agent.max_new_tokens=8", "--model", out / "policy")
     assert "2 questions, 2 episodes" in run(*evaluation, "--out", tmp_path / "evaluation").stdout
+    run(*evaluation, "--out", tmp_path / "evaluation")
+    run("coldstart", *COLD, "--model", tiny_model, "--out", out, "--force")
+    assert "policy.weights" in run(*evaluation, "--out", tmp_path / "evaluation", code=1).stderr
 
 
 @pytest.mark.usefixtures("interrupted")

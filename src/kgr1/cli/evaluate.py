@@ -77,18 +77,12 @@ def evaluate(
     )
     with quiet_libraries(), open_graph(graph) as opened:
         player, described = _player(model, opened, settings, concurrency)
-        info = opened.info()
-        made_with = {
-            "policy": described,
-            "graph": {"name": info.name, "triples": info.triples},
-            "agent": settings.agent.model_dump(mode="json"),
-            "sampling": settings.sampling.model_dump(mode="json"),
-        }
-        summary, stops = play(
+        made_with = _made_with(described, opened, settings)
+        summary, failures = play(
             asked, runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
         )
     print_summary(summary, target)
-    _warn_of_failures(stops)
+    _warn_of_failures(failures)
 
 
 def _player(
@@ -97,10 +91,21 @@ def _player(
     """The policy and what is recorded about it."""
     if model is None:
         return oracle(graph, settings), {"name": "oracle"}
-    from kgr1.cli.loading import load_policy, placement, portable_name
+    from kgr1.cli.loading import fingerprint, load_policy, placement, portable_name
 
     policy = load_policy(model, max_rows=concurrency)
-    return policy, {"name": portable_name(model), "dtype": placement()[1]}
+    return policy, {"name": portable_name(model), "dtype": placement()[1], "weights": fingerprint(model)}
+
+
+def _made_with(policy: dict[str, str], graph: KnowledgeGraph, settings: Settings) -> dict[str, object]:
+    """What must be the same for a folder to be resumed."""
+    info = graph.info()
+    return {
+        "policy": policy,
+        "graph": {"name": info.name, "triples": info.triples},
+        "agent": settings.agent.model_dump(mode="json"),
+        "sampling": settings.sampling.model_dump(mode="json"),
+    }
 
 
 def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:

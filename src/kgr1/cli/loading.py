@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SAMPLING = ("torch", "transformers")
 TRAINING = (*SAMPLING, "accelerate", "peft", "tensorboard")
 REINFORCEMENT = (*TRAINING, "trl", "datasets")
+_SAMPLE_BYTES = 1 << 20
 
 
 def check_installed(modules: tuple[str, ...]) -> None:
@@ -45,6 +47,26 @@ def portable_name(name: str) -> str:
     """A model name for records and adapters: local folders by their full path, so that it works from anywhere."""
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name
+
+
+def fingerprint(name: str) -> str:
+    """A hash that tells apart what was saved in one model folder at different times; empty for names on the hub.
+
+    Sizes, beginnings and ends of the weight files: training changes all of a file, and large ones take long to read.
+    """
+    folder = Path(name).expanduser()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        return ""
+    digest = hashlib.blake2b(digest_size=10)
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def load_policy(name: str, *, max_rows: int) -> TransformersPolicy:
