@@ -25,3 +25,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def taught_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny model after a cold start on the small world; at temperature 1 it succeeds now and then."""
+    pytest.importorskip("trl")
+    from small_world import teach
+
+    return teach(tiny_model, tmp_path_factory.mktemp("taught"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from kgr1.rewards.answer import normalise
 from kgr1.types import OPERATION_ALIASES, Answer, ErrorCode, Operation, Query
 
-_ACTION = re.compile(r"<(kg-query|answer)>(.*?)</\1>", re.DOTALL)
+_ACTIONS = ("kg-query", "answer")
 _TAG = re.compile(r"</?(?:think|kg-query|answer|information)>")
 _THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
@@ -45,27 +45,55 @@ class ParsedTurn:
 
 def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None) -> ParsedTurn:
     """Map the text of one turn to an action. ``seen`` are the names shown so far, used to split loose answers."""
-    match = _ACTION.search(text)
-    if match is None:
+    text = valid_unicode(text)
+    found = _first_action(text)
+    if found is None:
         return ParsedTurn(
             error=ErrorCode.FORMAT_ERROR,
             message="No complete action. Write <think>...</think> and then <kg-query>...</kg-query> or "
             "<answer>...</answer>.",
         )
-    before = text[: match.start()]
+    before, tag, body = found
     think = _THINK.fullmatch(before)
-    framed = think is not None and not _TAG.search(think[1]) and not _TAG.search(match[2])
+    framed = think is not None and not _TAG.search(think[1]) and not _TAG.search(body)
     thought = think[1].strip() if think is not None else ""
-    if match[1] == "answer":
-        names, strict = parse_answer(match[2], seen)
+    if tag == "answer":
+        names, strict = parse_answer(body, seen)
         return ParsedTurn(
             think=thought, answer=Answer(names=names), well_formed=framed and strict, strict_answer=strict
         )
-    parsed = parse_query(match[2], graph_id)
+    parsed = parse_query(body, graph_id)
     if isinstance(parsed, Query):
         complete = (parsed.relation is not None) == parsed.operation.takes_relation
         return ParsedTurn(think=thought, query=parsed, well_formed=framed and complete)
     return ParsedTurn(think=thought, error=parsed[0], message=parsed[1])
+
+
+def valid_unicode(text: str) -> str:
+    """The text with lone surrogates, which no file or message can carry, replaced by U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _first_action(text: str) -> tuple[str, str, str] | None:
+    """The first complete action: the text before it, its tag and its body.
+
+    Plain searches instead of one regular expression, which would take quadratic time on many tags that never close.
+    """
+    found: list[tuple[int, str, str]] = []
+    for tag in _ACTIONS:
+        start = text.find(f"<{tag}>")
+        body = start + len(tag) + 2
+        end = text.find(f"</{tag}>", body) if start >= 0 else -1
+        if end >= 0:
+            found.append((start, tag, text[body:end]))
+    if not found:
+        return None
+    start, tag, content = min(found)
+    return text[:start], tag, content
 
 
 def parse_query(text: str, graph_id: str | None = None) -> Query | tuple[ErrorCode, str]:
@@ -77,7 +105,7 @@ def parse_query(text: str, graph_id: str | None = None) -> Query | tuple[ErrorCo
     >>> parse_query('get_entities_out("Paris", "country")').to_text()
     'get_tail_entities("Paris", "country")'
     """
-    call = _CALL.fullmatch(text)
+    call = _CALL.fullmatch(valid_unicode(text))
     if call is None:
         return ErrorCode.FORMAT_ERROR, 'Write one call such as get_tail_relations("entity").'
     operation = _OPERATIONS.get(call[1])
@@ -112,9 +140,12 @@ def _arguments(text: str) -> list[str] | None:
         position += 1
 
 
+_ESCAPES = {"n": "\n", "t": "\t", '"': '"', "'": "'", "\\": "\\"}
+
+
 def _unquote(quoted: str) -> str:
-    body = quoted[1:-1]
-    return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), body, flags=re.DOTALL)
+    # Any other backslash stays where it is: the lookup of names tries such a text as written and as a JSON escape.
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), quoted[1:-1], flags=re.DOTALL)
 
 
 def parse_answer(text: str, seen: Sequence[str] = ()) -> tuple[tuple[str, ...], bool]:
@@ -133,12 +164,12 @@ def parse_answer(text: str, seen: Sequence[str] = ()) -> tuple[tuple[str, ...], 
         value = json.loads(text)
         strict = isinstance(value, list) and all(isinstance(item, str) for item in value)
         items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    except ValueError:
+    except (ValueError, RecursionError):  # not JSON, or nested deeper than the reader goes
         strict = False
         items = _split(text.strip(), seen)
     unique: dict[str, str] = {}
     for item in items[:MAX_ANSWERS]:
-        name = item.strip()[:MAX_NAME_CHARACTERS]
+        name = valid_unicode(item).strip()[:MAX_NAME_CHARACTERS]
         if name:
             unique.setdefault(normalise(name), name)
     return tuple(unique.values()), strict

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
-from kgr1.agent.parse import ParsedTurn, parse_turn
+from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prompt import build_prompt, format_information
 from kgr1.config import AgentSettings, SamplingSettings
@@ -182,13 +182,13 @@ class _Loop:
             seed=sampling.seed,
             sample=sample,
             max_turns=self.agent.max_turns,
-            error=message,
+            error=valid_unicode(message),
         )
 
 
 def _turn(generation: Generation, parsed: ParsedTurn, seconds: float) -> Turn:
     return Turn(
-        text=generation.text,
+        text=valid_unicode(generation.text),
         token_ids=generation.token_ids,
         logprobs=generation.logprobs,
         finish=generation.finish,

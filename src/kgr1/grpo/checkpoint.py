@@ -2,7 +2,8 @@
 
 The trainer writes a checkpoint folder file by file. A marker file is written last, after everything else was flushed;
 folders without it are left over from a crash, are never resumed from and are removed by the next run. Older checkpoints
-are deleted only after the newer one is complete.
+are deleted only after the newer one is complete. With several processes the first one marks and deletes, when all of
+them have written their part.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 from kgr1.errors import CheckpointError
 
 MARKER = "complete.json"
+FULL_BYTES = 1 << 20  # a disk with less than this is full, whatever the library that could not write says
+WORKING = ".part-"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -29,28 +32,66 @@ def checkpoint_step(path: Path) -> int:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint in a run folder, or None."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / MARKER).is_file()]
-    return max(found, key=checkpoint_step, default=None)
+    return max(_complete(folder), key=checkpoint_step, default=None)
+
+
+def _complete(folder: Path) -> list[Path]:
+    found = folder.glob("checkpoint-*")
+    return [path for path in found if checkpoint_step(path) >= 0 and (path / MARKER).is_file()]
+
+
+def is_main_process() -> bool:
+    """True for the process that writes, before and after the training library knows of the others."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def start_point(folder: Path, *, resume: bool) -> Path | None:
+    """Make a run folder ready; the checkpoint to go on from, or None for a run from the beginning.
+
+    Raises :class:`CheckpointError` if the folder cannot be written, or if a run from the beginning would mix its
+    checkpoints with those of an earlier one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise failure(folder, error) from error
+    if is_main_process():
+        remove_incomplete(folder)
+    newest = latest_checkpoint(folder)
+    if newest is not None and not resume:
+        raise CheckpointError(
+            f"{folder} holds {newest.name} of an earlier run; resume that run, or choose another folder.",
+            path=str(folder),
+        )
+    return newest
 
 
 def remove_incomplete(folder: Path) -> None:
-    """Delete checkpoint folders that a crash left half-written."""
+    """Delete what a crash left half-written: checkpoints without a marker, folders and files under a working name."""
     for path in folder.glob("checkpoint-*"):
         if checkpoint_step(path) >= 0 and not (path / MARKER).is_file():
             shutil.rmtree(path, ignore_errors=True)
+    for path in [*folder.glob(f".*{WORKING}*"), *folder.glob(f"*/.*{WORKING}*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def working_name(path: Path) -> Path:
+    """Where ``path`` is written before it is renamed; of no other process, and removed by the next run."""
+    return path.with_name(f".{path.name}{WORKING}{os.getpid()}")
 
 
 def mark_complete(path: Path) -> None:
     """Flush every file of a checkpoint to the disk and then write its marker."""
-    for file in path.rglob("*"):
-        if file.is_file():
-            _sync(file)
+    sync_files(path)
     write_json(path / MARKER, {"step": checkpoint_step(path)})
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that is whole or absent: temporary file, flush, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = working_name(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, sort_keys=True)
@@ -70,41 +111,59 @@ class SafeCheckpoints:
         limit, self.args.save_total_limit = self.args.save_total_limit, None  # type: ignore[attr-defined]
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            mark_complete(target)
-        except (OSError, RuntimeError) as error:
-            shutil.rmtree(target, ignore_errors=True)
-            raise failure(target, error) from error
+            self.accelerator.wait_for_everyone()  # type: ignore[attr-defined]
+            if self.is_world_process_zero():  # type: ignore[attr-defined]
+                mark_complete(target)
         except Exception as error:
-            # safetensors raises a type of its own for input and output errors.
-            if type(error).__name__ != "SafetensorError":
-                raise
+            unwritable = failure(target, error) if is_write_error(error) else None
             shutil.rmtree(target, ignore_errors=True)
-            raise failure(target, error) from error
+            if unwritable is None:
+                raise
+            raise unwritable from error
         finally:
             self.args.save_total_limit = limit  # type: ignore[attr-defined]
-        if limit:
-            complete = sorted(
-                (path for path in out.glob("checkpoint-*") if (path / MARKER).is_file()), key=checkpoint_step
-            )
-            for path in complete[:-limit]:
+        if limit and self.is_world_process_zero():  # type: ignore[attr-defined]
+            for path in sorted(_complete(out), key=checkpoint_step)[:-limit]:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def failure(target: Path, error: BaseException) -> CheckpointError:
-    """The error for a checkpoint or policy folder that could not be written, with what is still there."""
-    previous = latest_checkpoint(target.parent)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or "os error 28" in str(error)
-    reason = "the disk is full" if full else str(error).strip().splitlines()[0] if str(error).strip() else "I/O error"
-    kept = f"The last complete one is {previous.name}" if previous else "There is no earlier one"
-    return CheckpointError(
-        f"Cannot write the checkpoint {target}: {reason}. {kept}; free some space and start again with --resume.",
-        path=str(target),
-    )
+def is_write_error(error: BaseException) -> bool:
+    """True for what the libraries raise when a file cannot be written; some have types of their own."""
+    return isinstance(error, OSError | RuntimeError) or type(error).__name__ == "SafetensorError"
 
 
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
+def failure(target: Path, error: BaseException, run: Path | None = None) -> CheckpointError:
+    """The error for something that could not be written, with what is still there.
+
+    ``run`` is the folder of the run (default: the one around ``target``). Call it before what was half-written is
+    removed: whether the disk is full shows only then.
+    """
+    run = run or target.parent
+    previous = latest_checkpoint(run)
+    text = str(error).strip()
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "os error 28" in text
+    if full or _free_bytes(run) < FULL_BYTES:
+        reason = "the disk is full"
+    else:
+        reason = getattr(error, "strerror", None) or (text.splitlines() or ["input or output error"])[0]
+    kept = f"The last complete checkpoint is {previous.name}" if previous else "There is no earlier checkpoint"
+    how = "start again with --resume" if previous else "start again"
+    return CheckpointError(f"Cannot write {target}: {reason}. {kept}; make room and {how}.", path=str(target))
+
+
+def _free_bytes(folder: Path) -> int:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return FULL_BYTES
+
+
+def sync_files(folder: Path) -> None:
+    """Flush every file in a folder to the disk."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

@@ -7,6 +7,7 @@ layout it will meet. Only the expert's tokens carry loss; prompt, observations a
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,22 @@ from typing import Any
 
 import torch
 from peft import get_peft_model
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, set_seed
 
 from kgr1.agent.policy import Generation
 from kgr1.agent.prompt import format_turn
 from kgr1.agent.rollout import run_episode
 from kgr1.config import AgentSettings, ColdstartSettings, SamplingSettings
 from kgr1.datasets.expert import Step
-from kgr1.errors import SettingsError
+from kgr1.errors import GraphServerError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.batch import episode_tokens
-from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, latest_checkpoint, remove_incomplete
+from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import JsonlLog, StepReport
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.models.transformers import encode_prompt
 from kgr1.models.weights import LoadedModel
-from kgr1.types import Question
+from kgr1.types import Question, StopReason
 
 IGNORED = -100
 Trajectory = tuple[Question, Sequence[Step]]
@@ -46,7 +47,11 @@ class Example:
 def build_examples(
     trajectories: Sequence[Trajectory], graph: KnowledgeGraph, tokenizer: Any, agent: AgentSettings
 ) -> list[Example]:
-    """Replay expert trajectories on the graph and lay them out as training examples."""
+    """Replay expert trajectories on the graph and lay them out as training examples.
+
+    Raises :class:`GraphServerError` if the graph fails, and :class:`SettingsError` for a trajectory that does not come
+    to its answer within ``agent.max_turns``: half a trajectory would teach the model to stop early.
+    """
     return [_example(question, steps, graph, tokenizer, agent) for question, steps in trajectories]
 
 
@@ -55,6 +60,13 @@ def _example(
 ) -> Example:
     policy = _ReplayPolicy(tokenizer, steps)
     episode = asyncio.run(run_episode(question, graph, policy, agent=agent, sampling=SamplingSettings()))
+    if episode.stop is StopReason.GRAPH_ERROR:
+        raise GraphServerError(episode.error)
+    if episode.stop is not StopReason.ANSWERED:
+        raise SettingsError(
+            f"The expert's way to the answer of question '{question.id}' has {len(steps)} turns, more than "
+            f"agent.max_turns = {agent.max_turns}; raise it, or make the trajectories with it."
+        )
     tokens = episode_tokens(episode, filler=tokenizer.pad_token_id)
     learned = [turn >= 0 and not steps[turn].mistake for turn in tokens.turn_of_token]
     labels = [token if keep else IGNORED for token, keep in zip(tokens.completion_ids, learned, strict=True)]
@@ -93,7 +105,9 @@ class _ReplaySession:
         self.room = 1 << 30
 
     async def generate(self, max_new_tokens: int) -> Generation:
-        step = next(self._steps)
+        step = next(self._steps, None)
+        if step is None:  # steps without an answer at their end
+            return Generation(text="")
         action = step.query if step.query is not None else step.answer
         assert action is not None, "an expert step has an action"
         text = format_turn(step.think, action)
@@ -111,10 +125,12 @@ class _ReplaySession:
 class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
     """``transformers.Trainer`` with the output layer applied from the first learned token on."""
 
+    loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole optimizer batch
+
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean negative log-likelihood over the learned tokens of the whole optimizer batch."""
+        """Mean negative log-likelihood over the ``num_items_in_batch`` learned tokens of the optimizer batch."""
         labels = inputs["labels"]
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])
         keep = labels.shape[1] - first + 1
@@ -124,8 +140,8 @@ class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
         )
-        count = num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum()
-        loss = loss / count
+        # The count is that of all processes, whose gradients are averaged.
+        loss = loss * self.accelerator.num_processes / num_items_in_batch
         return (loss, output) if return_outputs else loss
 
 
@@ -156,14 +172,14 @@ def train_coldstart(
 
     With ``lora_rank`` the result is an adapter, otherwise a whole model. ``resume`` goes on from the newest complete
     checkpoint in ``out``. ``on_step`` gets the step, the number of steps and the logged values.
-    Raises :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written.
+    Raises :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written, or if ``out`` holds one and
+    ``resume`` was not asked for.
     """
     if not examples:
         raise SettingsError("There is no expert trajectory to train on; check the questions and the graph.")
+    checkpoint = start_point(out, resume=resume)
+    set_seed(settings.seed)  # a new adapter begins with random numbers
     model = _trainable(loaded, settings.lora_rank)
-    out.mkdir(parents=True, exist_ok=True)
-    remove_incomplete(out)
-    checkpoint = latest_checkpoint(out) if resume else None
     trainer = ColdstartTrainer(
         model=model,
         args=_arguments(out, settings),
@@ -171,8 +187,12 @@ def train_coldstart(
         data_collator=lambda rows: collate(rows, loaded.tokenizer.pad_token_id),
         callbacks=_callbacks(out, checkpoint, on_step),
     )
+    trainer.model_accepts_loss_kwargs = True  # compute_loss takes the number of tokens, whatever the model takes
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return save_policy(trainer.model, loaded.tokenizer, out / "policy")
+    if trainer.is_world_process_zero():
+        save_policy(trainer.model, loaded.tokenizer, out / "policy")
+    trainer.accelerator.wait_for_everyone()
+    return out / "policy"
 
 
 def _trainable(loaded: LoadedModel, rank: int) -> Any:
@@ -182,15 +202,19 @@ def _trainable(loaded: LoadedModel, rank: int) -> Any:
 
 
 def _arguments(out: Path, settings: ColdstartSettings) -> TrainingArguments:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     micro = min(settings.micro_batch_size, settings.batch_size)
-    if settings.batch_size % micro:
-        raise SettingsError("coldstart.batch_size must be a multiple of coldstart.micro_batch_size.")
+    if settings.batch_size % (micro * processes):
+        raise SettingsError(
+            f"coldstart.batch_size = {settings.batch_size} must be a multiple of coldstart.micro_batch_size times the "
+            f"number of processes = {micro * processes}."
+        )
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(out),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_size // micro,
+        gradient_accumulation_steps=settings.batch_size // (micro * processes),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=4,

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from kgr1.agent.rollout import run_episodes
 from kgr1.config import SamplingSettings
-from kgr1.grpo.checkpoint import write_json
+from kgr1.grpo.checkpoint import failure, is_main_process, working_name, write_json
 from kgr1.grpo.policy import save_policy
 from kgr1.models.sync import sync_weights
 from kgr1.rewards.score import score_episode
@@ -34,13 +34,24 @@ class JsonlLog(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, path: Path, resumed_step: int | None) -> None:
         self.path = path
+        if not is_main_process():
+            return
         kept: list[str] = []
-        if path.is_file() and resumed_step is not None:
-            kept = [line for line in path.read_text("utf-8").splitlines() if _step(line) <= resumed_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-        os.replace(temporary, path)
+        temporary = working_name(path)
+        try:
+            if path.is_file() and resumed_step is not None:
+                lines = path.read_text("utf-8", errors="replace").splitlines()
+                kept = [line for line in lines if _step(line) <= resumed_step]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise failure(path, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write one row."""
@@ -51,11 +62,13 @@ class JsonlLog(TrainerCallback):  # type: ignore[misc]
             for key, value in logs.items()
             if key not in _IGNORED and isinstance(value, int | float) and math.isfinite(value)
         }
-        if len(row) == 1:
+        if row.keys() <= {"step", "epoch"}:  # the trainer's closing summary
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, sort_keys=True) + "\n")
-            file.flush()
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, sort_keys=True) + "\n")
+        except OSError as error:
+            raise failure(self.path, error) from error
 
 
 def _step(line: str) -> int:
@@ -125,11 +138,19 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]
 
 
 def write_episodes(folder: Path, step: int, rank: int, episodes: Sequence[Episode]) -> None:
-    """Keep the episodes of one step; a step that is run again replaces its file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Keep the episodes of one step; a step that is run again replaces its file.
+
+    Raises :class:`kgr1.errors.CheckpointError` if they cannot be written.
+    """
     path = folder / f"step-{step:06d}-{rank}.jsonl.gz"
-    temporary = path.with_name(f".{path.name}")
-    with gzip.open(temporary, "wt", encoding="utf-8") as file:
-        for episode in episodes:
-            file.write(episode.model_dump_json() + "\n")
-    os.replace(temporary, path)
+    temporary = working_name(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with gzip.open(temporary, "wt", encoding="utf-8") as file:
+            for episode in episodes:
+                file.write(episode.model_dump_json() + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise failure(path, error, run=folder.parent) from error
+    finally:
+        temporary.unlink(missing_ok=True)

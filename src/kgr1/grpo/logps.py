@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from kgr1.models.kv_cache import attention_mask
+
 
 def shared_prefix_logps(
     model: Any,
     input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
+    padding_mask: torch.Tensor,
     completion_length: int,
     *,
     temperature: float = 1.0,
@@ -25,19 +27,19 @@ def shared_prefix_logps(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy of each completion token, (B, C) both; 0 where not scored.
 
-    ``input_ids`` and ``attention_mask`` (B, P + C) are prompts padded on the left and completions padded on the right;
+    ``input_ids`` and ``padding_mask`` (B, P + C) are prompts padded on the left and completions padded on the right;
     ``scored`` (B, C) picks the completion tokens of interest (default: all that are not padding). Entropies carry no
     gradient. ``model`` is a causal language model or a ``PeftModel``.
     """
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     prompt_length = input_ids.shape[1] - completion_length
-    mask = attention_mask[:, prompt_length:].bool()
+    mask = padding_mask[:, prompt_length:].bool()
     scored = mask if scored is None else scored.bool() & mask
     logps = input_ids.new_zeros((input_ids.shape[0], completion_length), dtype=torch.float32)
     entropies = torch.zeros_like(logps)
-    for rows in _equal_prompts(input_ids[:, :prompt_length], attention_mask[:, :prompt_length]):
+    for rows in _equal_prompts(input_ids[:, :prompt_length], padding_mask[:, :prompt_length]):
         length = int(mask[rows].sum(dim=1).max())
-        real = attention_mask[rows[0], :prompt_length].bool()
+        real = padding_mask[rows[0], :prompt_length].bool()
         prompt = input_ids[rows[0], :prompt_length][real][None]
         completion = input_ids[rows, prompt_length : prompt_length + length]
         hidden = _hidden(inner, prompt, completion)  # (n, length, D), hidden[:, i] predicts completion[:, i]
@@ -73,7 +75,7 @@ def _hidden(inner: Any, prompt: torch.Tensor, completion: torch.Tensor) -> torch
     visible = torch.arange(offset + length - 1, device=prompt.device)[None, :] <= positions[:, None]
     rest = inner.base_model(
         input_ids=completion[:, :-1],
-        attention_mask=visible[None, None].expand(count, 1, -1, -1),
+        attention_mask=attention_mask(inner, visible[None, None].expand(count, 1, -1, -1)),
         position_ids=positions[None].expand(count, -1),
         past_key_values=cache,
         use_cache=True,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig
 
-from kgr1.grpo.checkpoint import failure
+from kgr1.grpo.checkpoint import failure, is_write_error, sync_files, working_name
 
 
 def lora_config(rank: int) -> LoraConfig:
@@ -19,27 +18,35 @@ def lora_config(rank: int) -> LoraConfig:
 
 
 def save_policy(model: Any, tokenizer: Any, target: Path) -> Path:
-    """Save a trained model or adapter as a complete folder or not at all (written aside, then renamed).
+    """Save a trained model or adapter as a complete folder or not at all (written aside, flushed, then renamed).
 
     An adapter names its base model; a whole model comes with its tokenizer. Raises
     :class:`kgr1.errors.CheckpointError` if it cannot be written.
     """
+    work = working_name(target)
+    earlier = working_name(target.with_name(f"{target.name}-earlier"))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".policy-", dir=target.parent))
-    except OSError as error:
-        raise failure(target, error) from error
-    try:
+        work.mkdir(parents=True)
         if hasattr(model, "peft_config"):
             # The vocabulary is never changed, so the embeddings need not be compared with the hub's.
             model.save_pretrained(str(work), selected_adapters=["default"], save_embedding_layers=False)
         else:
             model.save_pretrained(str(work))
             tokenizer.save_pretrained(str(work))
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(work, target)
-    except (OSError, RuntimeError) as error:
+        sync_files(work)
+        if target.exists():
+            os.replace(target, earlier)
+        try:
+            os.replace(work, target)
+        except OSError:
+            if earlier.exists():
+                os.replace(earlier, target)
+            raise
+    except Exception as error:
+        if not is_write_error(error):
+            raise
         raise failure(target, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
     return target

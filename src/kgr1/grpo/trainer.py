@@ -23,24 +23,29 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
+from transformers import set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from datasets import Dataset
 from kgr1.agent.rollout import run_episodes
 from kgr1.config import SamplingSettings, Settings
-from kgr1.errors import SettingsError
+from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import compute_advantages, spread_to_tokens
 from kgr1.grpo.batch import episode_seed, episode_tokens, pad_turns
-from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, latest_checkpoint, remove_incomplete
+from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import DevEvaluation, JsonlLog, StepReport, write_episodes
 from kgr1.grpo.logps import shared_prefix_logps
+from kgr1.grpo.order import PassSampler
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.models.sync import sync_weights
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import LoadedModel, load_model
 from kgr1.rewards.score import RewardBreakdown, score_episode
 from kgr1.types import Episode, Question, StopReason
+
+FAILURES = frozenset({StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR})
+"""Ends of an episode that are not the policy's doing."""
 
 
 class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
@@ -55,20 +60,27 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         out: Path,
         settings: Settings,
         callbacks: Sequence[Any] = (),
+        arguments: GRPOConfig | None = None,
     ) -> None:
         self.policy, self.graph, self.settings, self.out = policy, graph, settings, out
         self._questions = {question.id: question for question in questions}
         if len(self._questions) != len(questions):
             raise SettingsError("Two training questions have the same id; give every question its own.")
+        if len(questions) < settings.train.questions_per_step:
+            raise SettingsError(
+                f"There are {len(questions)} training questions, fewer than train.questions_per_step = "
+                f"{settings.train.questions_per_step}; add questions or lower it."
+            )
         self._batch: _Batch | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._scored: torch.Tensor | None = None
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+        set_seed(settings.train.seed)  # a new adapter begins with random numbers
         fresh_adapter = settings.train.lora_rank > 0 and not hasattr(loaded.model, "peft_config")
         super().__init__(
             model=loaded.model,
             reward_funcs=[_total_reward],
-            args=_arguments(out, settings),
+            args=arguments or _arguments(out, settings),
             train_dataset=Dataset.from_dict({"prompt": list(self._questions)}),
             processing_class=loaded.tokenizer,
             peft_config=lora_config(settings.train.lora_rank) if fresh_adapter else None,
@@ -100,14 +112,21 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         self._batch = _Batch(episodes, self.settings, self.processing_class.pad_token_id)
         self._record(self._batch, time.perf_counter() - started)
         write_episodes(self.out / "rollouts", step, self.accelerator.process_index, episodes)
+        _check_alive(episodes)
         return self._batch.fields()
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        train = self.settings.train
+        steps = len(self._questions) // train.questions_per_step * train.updates_per_batch
+        return PassSampler(super()._get_train_sampler(dataset), lambda: int(self.state.global_step) // steps)
 
     def _record(self, batch: _Batch, seconds: float) -> None:
         metrics = self._metrics["train"]
         metrics["rollout_s"].append(seconds)
         for name, value in batch.averages().items():
             # Every process has the same number of episodes, so the mean of means is the mean.
-            metrics[name].append(self.accelerator.gather(torch.tensor([value])).mean().item())
+            gathered = self.accelerator.gather(torch.tensor([value], device=self.accelerator.device))
+            metrics[name].append(gathered.mean().item())
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """TRL's batch with its scalar advantages replaced by turn-wise ones, (B, T)."""
@@ -115,13 +134,14 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         batch, self._batch = self._batch, None
         assert batch is not None, "the rollout function ran"
         rank, count = self.accelerator.process_index, len(batch.episodes)
-        everyone: list[tuple[list[float], float]] = gather_object(batch.returns())
-        turn_rewards, turn_mask = pad_turns([turns for turns, _ in everyone])
+        everyone: list[tuple[list[float], float, bool]] = gather_object(batch.returns())
+        turn_rewards, turn_mask = pad_turns([turns for turns, _, _ in everyone])
+        turn_mask[[not judged for _, _, judged in everyone]] = False
         group = np.arange(len(everyone)) // self.settings.train.group_size
         advantages = compute_advantages(
             self.settings.train.credit,
             turn_rewards,
-            [outcome for _, outcome in everyone],
+            [outcome for _, outcome, _ in everyone],
             turn_mask,
             group,
             lam=self.settings.train.lam,
@@ -197,9 +217,15 @@ class _Batch:
             "total_reward": [score.total for score in self.scores],
         }
 
-    def returns(self) -> list[tuple[list[float], float]]:
-        """Turn rewards and outcome of every episode."""
-        return [(list(score.turn_values), score.outcome.total) for score in self.scores]
+    def returns(self) -> list[tuple[list[float], float, bool]]:
+        """Turn rewards and outcome of every episode, and whether they say anything about the policy.
+
+        An episode that a failing model or graph ended is not judged: it stays out of the baseline and gets no gradient.
+        """
+        return [
+            (list(score.turn_values), score.outcome.total, episode.stop not in FAILURES)
+            for score, episode in zip(self.scores, self.episodes, strict=True)
+        ]
 
     def turn_of_token(self, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(B, width) turn index of each token, -1 for observations and padding."""
@@ -222,6 +248,13 @@ class _Batch:
             "answered": sum(episode.stop is StopReason.ANSWERED for episode in self.episodes) / count,
             "valid_queries": valid / len(queries) if queries else 0.0,
         }
+
+
+def _check_alive(episodes: Sequence[Episode]) -> None:
+    """Stop the run if not one episode got through: going on would only spend its steps."""
+    if all(episode.stop in FAILURES for episode in episodes):
+        cause = GraphServerError if episodes[0].stop is StopReason.GRAPH_ERROR else ModelError
+        raise cause(f"Every episode of this step failed. The first one: {episodes[0].error}")
 
 
 def _rollout(prompts: list[str], trainer: KGRPOTrainer) -> dict[str, list[Any]]:
@@ -316,14 +349,16 @@ def train_grpo(
     KL term is ``start``. ``out`` receives ``log.jsonl``, TensorBoard files, ``rollouts/`` (every episode),
     checkpoints, ``policy/`` and, with ``dev_questions`` and ``train.eval_steps``, ``best/``. ``resume`` goes on from
     the newest complete checkpoint exactly as an unbroken run would have. Raises :class:`SettingsError` for settings
-    that do not fit together and :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written.
+    that do not fit together, :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written or ``out`` holds
+    one and ``resume`` was not asked for, and :class:`kgr1.errors.ModelError` or :class:`kgr1.errors.GraphServerError`
+    if every episode of a step failed.
     """
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
-    out.mkdir(parents=True, exist_ok=True)
-    remove_incomplete(out)
-    checkpoint = latest_checkpoint(out) if resume else None
-    loaded = _load_start(start, out, settings)
+    checkpoint = start_point(out, resume=resume)
+    arguments = _arguments(out, settings)
+    with arguments.main_process_first(local=False):  # the first process writes the start, the others read it
+        loaded = _load_start(start, out, settings, write=arguments.process_index == 0)
     sampler = load_model(start)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = settings.train.questions_per_step * settings.train.group_size
@@ -331,18 +366,22 @@ def train_grpo(
     callbacks: list[Any] = [JsonlLog(out / "log.jsonl", checkpoint_step(checkpoint) if checkpoint else None)]
     if on_step is not None:
         callbacks.append(StepReport(on_step))
-    trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, callbacks)
+    trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, callbacks, arguments)
     if dev_questions and settings.train.eval_steps:
         trainer.add_callback(DevEvaluation(trainer, dev_questions[: settings.train.eval_questions]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
+    if trainer.is_world_process_zero():
+        save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
+    trainer.accelerator.wait_for_everyone()
+    return out / "policy"
 
 
-def _load_start(start: str, out: Path, settings: Settings) -> LoadedModel:
+def _load_start(start: str, out: Path, settings: Settings, *, write: bool) -> LoadedModel:
     full = settings.train.lora_rank == 0
     loaded = load_model(start, merge=full)
     if full and settings.train.beta > 0:
         # TRL loads the reference again from the path in the model's configuration, so there must be a folder there.
-        folder = save_policy(loaded.model, loaded.tokenizer, out / "start")
-        loaded.model.config._name_or_path = str(folder)
+        if write:
+            save_policy(loaded.model, loaded.tokenizer, out / "start")
+        loaded.model.config._name_or_path = str(out / "start")
     return loaded

@@ -14,6 +14,7 @@ Shapes: n live rows, V vocabulary, W width of the cache in use.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
-from kgr1.models.kv_cache import RowCache
+from kgr1.models.kv_cache import RowCache, attention_mask, context_limit
 from kgr1.types import FinishReason
 
 
@@ -77,8 +78,7 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any, *, stops: Sequence[str], max_rows: int, max_context: int) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
-        limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", max_context))
-        self.max_context = min(max_context, limit)
+        self.max_context = min(max_context, context_limit(model.config))
         self._device = next(model.parameters()).device
         self._cache: RowCache | None = None
         self._rows: list[Row] = []
@@ -99,7 +99,7 @@ class Engine:
         row = Row(
             ids=list(ids),
             sampling=sampling,
-            random=np.random.Generator(np.random.PCG64(sampling.seed)),
+            random=np.random.Generator(np.random.PCG64(sampling.seed % (1 << 64))),
             index=len(self._rows),
             prompt_length=len(ids),
         )
@@ -150,7 +150,7 @@ class Engine:
                 with torch.no_grad():
                     self._step()
                 await asyncio.sleep(0)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # whatever it is, an episode that is not told would wait for ever
             for row in self._rows:
                 if row.request is not None and not row.request.future.done():
                     row.request.future.set_exception(ModelError(f"The model failed while sampling: {error}"))
@@ -182,7 +182,7 @@ class Engine:
         mask = positions[:, None] >= torch.arange(stop, device=self._device)[None, :]
         output = self.model(
             input_ids=torch.tensor([row.ids[start:]], device=self._device),
-            attention_mask=mask[None, None],
+            attention_mask=attention_mask(self.model, mask[None, None]),
             position_ids=positions[None],
             past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
             use_cache=True,
@@ -229,7 +229,7 @@ class Engine:
         mask = torch.arange(width, device=self._device)[None, :] <= starts[:, None]
         output = self.model(
             input_ids=torch.tensor([[row.ids[-1]] for row in rows], device=self._device),
-            attention_mask=mask[:, None, None, :],
+            attention_mask=attention_mask(self.model, mask[:, None, None, :]),
             position_ids=starts[:, None],
             past_key_values=self._cache.view(0, count, starts, width),
             use_cache=True,
@@ -243,6 +243,8 @@ class Engine:
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
         ids, logprobs = draw(logits, [row.sampling for row in rows], [row.random for row in rows])
+        if not all(map(math.isfinite, logprobs)):
+            raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
         for row, token, logprob in zip(rows, ids, logprobs, strict=True):
             request = row.request
             assert request is not None

@@ -14,8 +14,45 @@ from typing import Any
 import torch
 from transformers import Cache
 
+from kgr1.errors import ModelError
+
 GROWTH = 256
 """Positions are allocated in multiples of this."""
+
+
+def context_limit(config: Any) -> int:
+    """How many positions a model with this cache can attend to.
+
+    A sliding window is never reached: contexts are kept shorter. Raises :class:`ModelError` for layers that keep
+    something else than keys and values (recurrent or convolutional states).
+    """
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ())
+    other = sorted(kinds - {"full_attention", "sliding_attention"})
+    if other:
+        raise ModelError(
+            f"The model has layers of a kind ({', '.join(other)}) that the built-in engine cannot sample from; "
+            "serve it with an OpenAI-compatible server instead."
+        )
+    limits = [getattr(text, "max_position_embeddings", None)]
+    if not kinds or "sliding_attention" in kinds:
+        limits.append(getattr(text, "sliding_window", None))
+    return min((int(limit) for limit in limits if limit), default=1 << 30)
+
+
+def attention_mask(model: Any, visible: torch.Tensor) -> torch.Tensor:
+    """``visible`` (n, 1, Tq, T), True where a token may look, in the form that the model's attention expects.
+
+    Only ``sdpa`` reads Booleans; plain attention adds the mask to its scores. Raises :class:`ModelError` for kernels
+    without masks of this kind.
+    """
+    kind = getattr(model.config.get_text_config(), "_attn_implementation", None) or "sdpa"
+    if kind == "sdpa":
+        return visible
+    if kind != "eager":
+        raise ModelError(f"The built-in engine cannot mask '{kind}' attention; load the model with sdpa or eager.")
+    dtype = next(model.parameters()).dtype
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 class RowCache:

