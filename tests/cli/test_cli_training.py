@@ -56,6 +56,10 @@ def test_coldstart(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     other = run("coldstart", *COLD, "--model", tiny_model, "--out", out, "--resume", "--limit", "41", code=1)
     assert "questions.limit was 40 and is 41" in other.stderr
 
+    missing = run("coldstart", *COLD, "--model", "./none", "--out", out, "--force", code=1)
+    assert "no model folder" in missing.stderr
+    assert (out / "policy").is_dir()  # nothing is replaced before it is clear that there is a model
+
     (out / "notes.txt").write_text("mine")
     run("coldstart", *COLD, "--set", "coldstart.trajectories=4", "--model", tiny_model, "--out", out, "--force")
     assert len(rows(out)) == 2

@@ -36,7 +36,13 @@ class StepBar:
             TextColumn("{task.fields[numbers]}", markup=False),
             _TimeRemainingColumn(elapsed_when_finished=True),
         ]
-        self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+        self._progress = Progress(
+            *columns,
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+            speed_estimate_period=3600,  # a training step can take minutes
+        )
         self._task = self._progress.add_task(title, total=None, numbers="")
         self._started = self._told = time.monotonic()
         self._first: int | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgr1.cli.bars import StepBar, busy
 from kgr1.cli.console import duration, facts, note, one_line, out
+from kgr1.cli.failures import keeping
 from kgr1.cli.options import (
     Config,
     Force,
@@ -56,13 +57,14 @@ def coldstart(
     from kgr1.config import DEFAULT_MODEL
 
     loading.check_installed(loading.TRAINING)
+    runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
     seed = settings.coldstart.seed
     asked = load_question_set(
         questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=settings.agent.max_turns
     )
-    with quiet_libraries(), open_graph(graph) as opened:
+    with keeping(lambda: what_is_kept(target)), quiet_libraries(), open_graph(graph) as opened:
         record = runs.run_record(
             "coldstart",
             settings,
@@ -72,10 +74,11 @@ def coldstart(
             graph=runs.graph_record(graph, opened.info()),
             questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
         )
-        going_on = runs.prepare(target, record, resume=resume, force=force)
         trajectories = expert_trajectories(asked, opened, settings)
         note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
         loading.require(loading.TRAINING)
+        loading.check_model(name)
+        going_on = runs.prepare(target, record, resume=resume, force=force)
         fine_tune(name, trajectories, opened, target, settings, going_on=going_on)
 
 
@@ -113,7 +116,6 @@ def fine_tune(
     going_on: bool,
 ) -> None:
     """Fine-tune a model on trajectories with a progress bar and a closing table."""
-    from kgr1.cli.failures import keeping
     from kgr1.cli.loading import no_stdout
     from kgr1.grpo.coldstart import build_examples, train_coldstart
     from kgr1.models.weights import load_model
@@ -137,11 +139,11 @@ def fine_tune(
     out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))
 
 
-def what_is_kept(target: Path, bar: Any) -> str:
+def what_is_kept(target: Path, bar: StepBar | None = None) -> str:
     """For an interrupted training run: where it was, and what --resume will go on from."""
     from kgr1.grpo.checkpoint import latest_checkpoint
 
-    place = f"Stopped after step {bar.done} of {bar.total}. " if bar.total else ""
+    place = f"Stopped after step {bar.done} of {bar.total}. " if bar is not None and bar.total else ""
     checkpoint = latest_checkpoint(target)
     if checkpoint is None:
         return f"{place}There is no checkpoint yet in {target}, so the same command starts from the beginning."

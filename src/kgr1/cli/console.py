@@ -79,7 +79,7 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """One line to stderr about something that may be wrong."""
-    err.print(Text("Warning: ", style="yellow") + styled(text))
+    err.print(Text.assemble(("Warning: ", "yellow"), styled(text)))
 
 
 def facts(rows: Sequence[tuple[str, str]], title: str = "") -> Table:

@@ -59,7 +59,7 @@ def told() -> Iterator[None]:
     except Exception as error:
         if debugging():
             raise
-        err.print(Text("Error: ", style="bold red") + styled(sentence(error)))
+        err.print(Text.assemble(("Error: ", "bold red"), styled(sentence(error))))
         raise typer.Exit(FAILED) from None
 
 

@@ -43,6 +43,14 @@ def require(modules: tuple[str, ...]) -> None:
     hide_loading_bars()
 
 
+def check_model(name: str) -> None:
+    """Raise :class:`kgr1.errors.ModelError` if there is no such model; a hub model is fetched on the way."""
+    from kgr1.models.weights import load_tokenizer
+
+    with busy(f"Looking for {name}"):
+        load_tokenizer(name)
+
+
 def portable_name(name: str) -> str:
     """A model name for records and adapters: local folders by their full path, so that it works from anywhere."""
     path = Path(name).expanduser()

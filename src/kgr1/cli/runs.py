@@ -70,30 +70,42 @@ def run_record(command: str, settings: Settings, tables: Sequence[str], *, seed:
     }
 
 
+def refuse_used(out: Path, *, resume: bool, force: bool) -> None:
+    """Raise :class:`CheckpointError` if ``out`` holds a run and the user did not say what to do with it.
+
+    Called before the slow steps, so that the refusal comes at once.
+    """
+    from kgr1.grpo.checkpoint import latest_checkpoint
+
+    if resume or force:
+        return
+    checkpoint = latest_checkpoint(out)
+    finished = (out / POLICY).exists()
+    if finished or checkpoint is not None:
+        what = "a finished run" if finished else f"the checkpoint of an unfinished run ({checkpoint})"
+        raise CheckpointError(
+            f"{out} already holds {what}; go on with --resume, replace it with --force, or choose another folder.",
+            path=str(out),
+        )
+
+
 def prepare(out: Path, record: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
     """Make ``out`` ready for a run and write its ``run.json``; True if there is a checkpoint to go on from.
 
-    A folder with a result or a checkpoint is refused unless the user said what to do with it: ``resume`` goes on from
-    it, and then it must have been made with the same command, model, data and settings; ``force`` removes what the
-    earlier run wrote, and nothing else. Raises :class:`CheckpointError` or :class:`SettingsError`.
+    ``resume`` goes on from what is there, which must have been made with the same command, model, data and settings;
+    ``force`` removes what the earlier run wrote, and nothing else. Call it when nothing but the training can fail any
+    more. Raises :class:`CheckpointError` or :class:`SettingsError`.
     """
     from kgr1.grpo.checkpoint import latest_checkpoint, write_json
 
+    refuse_used(out, resume=resume, force=force)
     checkpoint = latest_checkpoint(out)
     used = checkpoint is not None or (out / POLICY).exists()
     try:
-        if used and force and not resume:
-            clear(out)
-        elif used and not resume:
-            what = (
-                "a finished run" if (out / POLICY).exists() else f"the checkpoint of an unfinished run ({checkpoint})"
-            )
-            raise CheckpointError(
-                f"{out} already holds {what}; go on with --resume, replace it with --force, or choose another folder.",
-                path=str(out),
-            )
-        elif used:
+        if used and resume:
             _check_same(out, record)
+        elif force:
+            clear(out)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RUN_FILE, record)
     except OSError as error:

@@ -29,10 +29,10 @@ def print_turn(number: int, text: str) -> None:
     if not thought and parsed.query is None and parsed.answer is None:
         thought = text.strip() or "(wrote nothing)"
     if thought:
-        out.print(head + styled(" ".join(one_line(thought.replace("\n", " ")).split())))
+        out.print(Text.assemble(head, styled(" ".join(one_line(thought.replace("\n", " ")).split()))))
         head = Text(_INDENT)
     if parsed.query is not None:
-        out.print(head + styled(one_line(parsed.query.to_text()), "cyan"))
+        out.print(Text.assemble(head, styled(one_line(parsed.query.to_text()), "cyan")))
 
 
 def print_information(text: str) -> None:
@@ -41,7 +41,7 @@ def print_information(text: str) -> None:
     if len(shown) > _RESULT_CHARACTERS:
         shown = f"{shown[:_RESULT_CHARACTERS]} ... ({len(shown) - _RESULT_CHARACTERS:,} more characters)"
     for line in shown.split("\n"):
-        out.print(Text(_INDENT) + styled(line, "dim"))
+        out.print(Text.assemble(_INDENT, styled(line, "dim")))
 
 
 class Spectator:
@@ -127,12 +127,12 @@ def print_answers(episodes: Sequence[Episode]) -> None:
     answers = union(episodes)
     if not answers:
         reasons = dict.fromkeys(why_unanswered(episode) for episode in episodes)
-        out.print(Text("No answer: ", style="bold yellow") + styled("; ".join(reasons)) + Text("."))
+        out.print(Text.assemble(("No answer: ", "bold yellow"), styled("; ".join(reasons)), "."))
         return
     shared = {tuple(answer["evidence"]) for answer in answers}
     for answer in answers:
         count = f"  ({answer['runs']} of {len(episodes)} runs)" if len(episodes) > 1 else ""
-        out.print(Text("=> ", style="bold green") + styled(one_line(answer["name"]), "bold") + Text(count, style="dim"))
+        out.print(Text.assemble(("=> ", "bold green"), styled(one_line(answer["name"]), "bold"), (count, "dim")))
         if len(shared) > 1 or answer is answers[-1]:
             _print_evidence(answer["evidence"])
 
@@ -143,7 +143,7 @@ def _print_evidence(evidence: Sequence[Triple]) -> None:
     for place, triple in enumerate(evidence[:_EVIDENCE]):
         lead = "because: " if place == 0 else "         "
         fact = f"{one_line(triple.head)} -- {one_line(triple.relation)} --> {one_line(triple.tail)}"
-        out.print(Text(f"{_INDENT}{lead}", style="dim") + styled(fact))
+        out.print(Text.assemble((f"{_INDENT}{lead}", "dim"), styled(fact)))
     if len(evidence) > _EVIDENCE:
         out.print(Text(f"{_INDENT}         and {len(evidence) - _EVIDENCE} more facts", style="dim"))
 

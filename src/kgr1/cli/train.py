@@ -11,6 +11,7 @@ import typer
 from kgr1.cli.bars import StepBar
 from kgr1.cli.coldstart import what_is_kept
 from kgr1.cli.console import duration, facts, note, one_line, out, warn
+from kgr1.cli.failures import keeping
 from kgr1.cli.options import (
     Config,
     Force,
@@ -61,6 +62,7 @@ def train(
     from kgr1.cli.sources import load_question_set, open_graph
 
     loading.check_installed(loading.REINFORCEMENT)
+    runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(start)
     seed, turns = settings.train.seed, settings.agent.max_turns
@@ -73,7 +75,7 @@ def train(
         dev = load_question_set(questions, split=dev_split, subset=subset, limit=count, seed=seed, max_turns=turns)
         if not settings.train.eval_steps:
             warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
-    with quiet_libraries(), open_graph(graph) as opened:
+    with keeping(lambda: what_is_kept(target)), quiet_libraries(), open_graph(graph) as opened:
         record = runs.run_record(
             "train",
             settings,
@@ -85,6 +87,7 @@ def train(
             dev_questions=runs.question_record(dev, split=dev_split),
         )
         loading.require(loading.REINFORCEMENT)
+        loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
         reinforce(name, asked, dev, opened, target, settings, going_on=going_on)
 
@@ -101,7 +104,6 @@ def reinforce(
 ) -> None:
     """Train a policy with a progress bar, the curves of the run and a closing table."""
     from kgr1.cli import loading, runs
-    from kgr1.cli.failures import keeping
     from kgr1.grpo.trainer import train_grpo
 
     note(f"Training {start} on {len(questions)} questions; the log is {target / runs.LOG_FILE}.")
