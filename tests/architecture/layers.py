@@ -25,7 +25,10 @@ HEAVY = frozenset({"torch", "transformers", "trl", "peft", "accelerate"})
 """Libraries that must not be loaded before the layer of ``models``."""
 
 HEAVY_FROM = 3
-"""The first layer that may import them."""
+"""The first layer that may import them, inside functions."""
+
+HEAVY_AT_TOP = ("models", "grpo")
+"""Packages that may load them when they are imported themselves."""
 
 DATASET_NAMES = (
     "webqsp",

@@ -162,8 +162,9 @@ def _show(model: str, questions: Sequence[Question], graph: KnowledgeGraph, sett
     from kgr1.cli.trace import Spectator, print_answers
 
     question = next((q for q in questions if q.hops == 2 and q.kind == "chain"), questions[0])
-    out.print(Text("Question: ", style="dim") + styled(question.text))
+    out.print(Text.assemble(("Question: ", "dim"), styled(question.text)))
     policy = Spectator(load_policy(model, max_rows=1))
     episode = asyncio.run(run_episode(question, graph, policy, agent=settings.agent, sampling=settings.sampling))
     print_answers([episode])
-    out.print(Text("Gold answer: ", style="dim") + styled(", ".join(gold.label for gold in question.answers)))
+    gold = ", ".join(answer.label for answer in question.answers)
+    out.print(Text.assemble(("Gold answer: ", "dim"), styled(gold)))

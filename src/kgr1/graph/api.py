@@ -27,6 +27,9 @@ class KnowledgeGraph(Protocol):
     ``execute`` answers a batch in order: exactly one observation a query. What the caller got wrong comes back as an
     observation with an error code; only a backend that cannot answer at all raises
     :class:`kgr1.errors.GraphServerError`.
+
+    A backend whose answers take long, such as one behind a network, may set the class attribute ``remote = True``: its
+    calls are then made in threads, so that other episodes go on meanwhile.
     """
 
     def execute(self, queries: Sequence[Query]) -> list[Observation]:

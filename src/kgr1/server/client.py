@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -42,6 +42,8 @@ class GraphClient:
     :class:`kgr1.errors.GraphServerError` if the server does not answer, is none, speaks another protocol or does not
     have the graph.
     """
+
+    remote: ClassVar[bool] = True  # an answer takes long enough for a thread of its own
 
     def __init__(
         self,
