@@ -18,7 +18,7 @@ FACTS = (
     ("Cid", "likes", "Ann"),
     ("Cid", "has", "fox"),
 )
-AGENT = AgentSettings(max_turns=3, max_new_tokens=48, observation_tokens=32)
+AGENT = AgentSettings(max_turns=3, max_new_tokens=40, observation_tokens=32)
 SEED = 3
 
 
@@ -83,4 +83,5 @@ def small_settings(**train: Any) -> Settings:
         "save_steps": 2,
         "seed": SEED,
     }
-    return Settings(agent=AGENT, reward=RewardSettings(), train=TrainSettings(**{**values, **train}))
+    agent = AGENT.model_copy(update={"max_turns": 2})
+    return Settings(agent=agent, reward=RewardSettings(), train=TrainSettings(**{**values, **train}))

@@ -1,0 +1,157 @@
+"""A run that was killed and resumed ends exactly as one that was not: the same weights, bit for bit, and the same log."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl")
+
+from kgr1.types import Episode
+from small_world import SEED, small_settings
+
+SCRIPT = Path(__file__).with_name("training_process.py")
+TIMES = ("rollout_s", "step_time")
+KILLED = -9
+
+COLD = {
+    "epochs": 2,
+    "learning_rate": 1e-3,
+    "batch_size": 2,
+    "micro_batch_size": 1,
+    "lora_rank": 0,
+    "save_steps": 2,
+    "seed": SEED,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "grpo, all weights": {"kind": "grpo", "start": "taught", "changes": {}},
+    "grpo, a new adapter": {"kind": "grpo", "start": "taught", "changes": {"lora_rank": 4}},
+    "grpo, an adapter to start from": {
+        "kind": "grpo",
+        "start": "adapter",
+        "changes": {"lora_rank": 4, "updates_per_batch": 2, "beta": 0.1},
+    },
+    "cold start, all weights": {"kind": "coldstart", "start": "taught", "changes": {}},
+    "cold start, a new adapter": {"kind": "coldstart", "start": "taught", "changes": {"lora_rank": 4}},
+}
+
+
+def save_adapter(base: Path, target: Path) -> Path:
+    """A small random adapter on ``base``."""
+    import torch
+    from peft import get_peft_model
+
+    from kgr1.grpo.policy import lora_config, save_policy
+    from kgr1.models.weights import load_model
+
+    loaded = load_model(str(base))
+    torch.manual_seed(1)
+    model = get_peft_model(loaded.model, lora_config(4))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.01)
+    return save_policy(model, loaded.tokenizer, target)
+
+
+@pytest.fixture(scope="module")
+def finished(taught_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with an unbroken run and a broken one for every case."""
+    folder = tmp_path_factory.mktemp("resume")
+    starts = {"taught": taught_model, "adapter": save_adapter(taught_model, folder / "adapter")}
+    runs: list[dict[str, Any]] = []
+    codes: list[int] = []
+
+    def add(code: int, **run: Any) -> None:
+        runs.append(run)
+        codes.append(code)
+
+    for name, case in CASES.items():
+        if case["kind"] == "grpo":
+            settings = small_settings(**case["changes"]).model_dump(mode="json")
+        else:
+            settings = COLD | case["changes"]
+        common = {"kind": case["kind"], "start": str(starts[case["start"]]), "settings": settings}
+        broken = common | {"out": str(folder / name / "broken")}
+        add(0, **common, out=str(folder / name / "unbroken"))
+        add(KILLED, **broken, kill_after=["checkpoint-2/complete.json", 1 if case["kind"] == "grpo" else 2])
+        if name == "grpo, all weights":  # and once more, while a checkpoint is written
+            add(KILLED, **broken, resume=True, die_writing=4)
+        add(0, **broken, resume=True)
+    (folder / "runs.json").write_text(json.dumps(runs))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder / "runs.json")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == codes, done.stderr
+    return folder
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in TIMES} for line in lines]
+
+
+def bare(episode: Episode) -> dict[str, Any]:
+    plain = episode.model_dump(mode="json")
+    for part in (plain["usage"], *plain["turns"]):
+        for key in [key for key in part if key in ("seconds", "generate_s", "graph_s")]:
+            del part[key]
+    del plain["policy"]
+    return dict(plain)
+
+
+def rollouts(run: Path) -> dict[str, list[dict[str, Any]]]:
+    return {
+        path.name: [bare(Episode.model_validate_json(line)) for line in gzip.open(path, "rt", encoding="utf-8")]
+        for path in (run / "rollouts").glob("*")
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_run_equals_an_unbroken_one(finished: Path, case: str) -> None:
+    unbroken, broken = finished / case / "unbroken", finished / case / "broken"
+    wanted = rows(unbroken)
+    assert [row["step"] for row in wanted] == list(range(1, len(wanted) + 1))
+    assert len({row["loss"] for row in wanted}) > 1
+    assert all(row["grad_norm"] > 0 for row in wanted)
+    assert rows(broken) == wanted
+    files = {path.name for path in (unbroken / "policy").iterdir()}
+    assert files == {path.name for path in (broken / "policy").iterdir()}
+    (weights,) = (name for name in files if name.endswith(".safetensors"))
+    assert (unbroken / "policy" / weights).read_bytes() == (broken / "policy" / weights).read_bytes()
+    assert rollouts(unbroken) == rollouts(broken)
+
+
+def test_the_runs_were_broken_where_they_should(finished: Path) -> None:
+    """The pieces of a broken run leave traces: one TensorBoard file each."""
+    for case in CASES:
+        pieces = {path.name for path in (finished / case / "broken" / "runs").rglob("events*")}
+        assert len(pieces) == (3 if case == "grpo, all weights" else 2)
+        assert not list((finished / case / "broken").glob(".*"))
+
+
+def test_a_pass_over_the_questions_ends_inside_the_run(finished: Path) -> None:
+    asked = rollouts(finished / "grpo, all weights" / "broken")
+    assert sorted(asked) == [f"step-{step:06d}-0.jsonl.gz" for step in range(4)]
+    questions = [{episode["question"]["id"] for episode in asked[name]} for name in sorted(asked)]
+    assert [len(step) for step in questions] == [2, 2, 2, 2]
+    assert questions[0] | questions[1] == questions[2] | questions[3]
+    assert len(questions[0] | questions[1]) == 4
+
+
+def test_the_adapter_to_start_from_is_the_reference(finished: Path) -> None:
+    first = rows(finished / "grpo, an adapter to start from" / "unbroken")[0]
+    assert first["kl"] == pytest.approx(0, abs=1e-7)
