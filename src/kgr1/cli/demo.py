@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
 
-TEST_QUESTIONS = 30
+TEST_QUESTIONS = 24
 TRAIN_QUESTIONS = 400
 
 SETTINGS = """
 [agent]
 max_turns = 5
-max_new_tokens = 80
+max_new_tokens = 72
 observation_tokens = 160
 
 [coldstart]
-trajectories = 72
-learning_rate = 1e-3
+trajectories = 64
+learning_rate = 3e-4
 batch_size = 4
 micro_batch_size = 4
-lora_rank = 16
+save_steps = 8
 
 [train]
 steps = 2
 questions_per_step = 2
-group_size = 8
-micro_batch_size = 8
-learning_rate = 1e-4
+group_size = 4
+micro_batch_size = 4
+learning_rate = 5e-5
 lora_rank = 16
 save_steps = 1
 """
