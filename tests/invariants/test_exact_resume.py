@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends exactly as one that was not: the same weights, bit for bit, and the same log."""
+"""A run that was killed and resumed ends as one that was not: the same weights, bit for bit, and the same log."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ them have written their part.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -83,6 +84,12 @@ def working_name(path: Path) -> Path:
     return path.with_name(f".{path.name}{WORKING}{os.getpid()}")
 
 
+def discard(path: Path) -> None:
+    """Remove a file that may not be there, in a folder that may not be there."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 def mark_complete(path: Path) -> None:
     """Flush every file of a checkpoint to the disk and then write its marker."""
     sync_files(path)
@@ -99,7 +106,7 @@ def write_json(path: Path, value: Any) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
 
 
 class SafeCheckpoints:
@@ -142,13 +149,16 @@ def failure(target: Path, error: BaseException, run: Path | None = None) -> Chec
     previous = latest_checkpoint(run)
     text = str(error).strip()
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "os error 28" in text
+    advice = "put that right"
     if full or _free_bytes(run) < FULL_BYTES:
-        reason = "the disk is full"
+        reason, advice = "the disk is full", "make room"
+    elif "enforce fail" in text:  # torch names a line of its own source here
+        reason = "a file could not be written to its end"
     else:
         reason = getattr(error, "strerror", None) or (text.splitlines() or ["input or output error"])[0]
     kept = f"The last complete checkpoint is {previous.name}" if previous else "There is no earlier checkpoint"
     how = "start again with --resume" if previous else "start again"
-    return CheckpointError(f"Cannot write {target}: {reason}. {kept}; make room and {how}.", path=str(target))
+    return CheckpointError(f"Cannot write {target}: {reason}. {kept}; {advice} and {how}.", path=str(target))
 
 
 def _free_bytes(folder: Path) -> int:

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 from kgr1.agent.rollout import run_episodes
 from kgr1.config import SamplingSettings
-from kgr1.grpo.checkpoint import failure, is_main_process, working_name, write_json
+from kgr1.grpo.checkpoint import discard, failure, is_main_process, working_name, write_json
 from kgr1.grpo.policy import save_policy
 from kgr1.models.sync import sync_weights
 from kgr1.rewards.score import score_episode
@@ -51,7 +51,7 @@ class JsonlLog(TrainerCallback):  # type: ignore[misc]
         except OSError as error:
             raise failure(path, error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write one row."""
@@ -153,4 +153,4 @@ def write_episodes(folder: Path, step: int, rank: int, episodes: Sequence[Episod
     except OSError as error:
         raise failure(path, error, run=folder.parent) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)

@@ -44,6 +44,10 @@ from kgr1.models.weights import LoadedModel, load_model
 from kgr1.rewards.score import RewardBreakdown, score_episode
 from kgr1.types import Episode, Question, StopReason
 
+_CHECKPOINTING = next(  # the newer name first; the older one is deprecated where both are known
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if name in GRPOConfig.__dataclass_fields__
+)
+
 FAILURES = frozenset({StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR})
 """Ends of an episode that are not the policy's doing."""
 
@@ -324,7 +328,7 @@ def _arguments(out: Path, settings: Settings) -> GRPOConfig:
         report_to=["tensorboard"],
         use_cpu=not cuda,
         bf16=cuda,
-        gradient_checkpointing=False,
+        **{_CHECKPOINTING: False},
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
         disable_tqdm=True,

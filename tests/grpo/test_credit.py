@@ -1,0 +1,249 @@
+"""From real episodes to the gradient of every token: advantages, mask, loss, penalty and clipping."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from trainer_parts import make_batch, make_trainer  # noqa: E402
+
+from kgr1.config import RewardSettings  # noqa: E402
+from kgr1.grpo import trainer as trainer_module  # noqa: E402
+from kgr1.grpo.trainer import KGRPOTrainer, _by_group, train_grpo  # noqa: E402
+from kgr1.rewards.score import score_episode  # noqa: E402
+from kgr1.types import Episode, StopReason  # noqa: E402
+from small_world import small_graph, small_questions, small_settings  # noqa: E402
+
+EPS = 1e-6
+
+
+def saved_episodes(out: Path, step: int = 0) -> list[Episode]:
+    with gzip.open(out / "rollouts" / f"step-{step:06d}-0.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [Episode.model_validate_json(line) for line in file]
+
+
+def normalised(values: list[float], among: list[float]) -> list[float]:
+    mean = sum(among) / len(among)
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in among) / len(among))
+    return [(v - mean) / (deviation + EPS) for v in values]
+
+
+def by_hand(kind: str, episodes: list[Episode]) -> list[list[float]]:
+    """Advantages of one group's turns, written out from SPEC section 5 in plain Python."""
+    scores = [score_episode(episode, RewardSettings()) for episode in episodes]
+    outcomes = [score.outcome.f1 + score.outcome.retrieved for score in scores]
+    turns = [[0.5 * (t.fmt + t.kg + t.ans) for t in score.turns] for score in scores]
+    if kind == "turn":
+        returns = [[r + outcome for r in rewards] for rewards, outcome in zip(turns, outcomes, strict=True)]
+        among = [value for row in returns for value in row]
+        return [normalised(row, among) for row in returns]
+    if kind == "split":
+        among = [value for row in turns for value in row]
+        outcome_parts = normalised(outcomes, outcomes)
+        return [
+            [0.5 * part + outcome for part in normalised(row, among)]
+            for row, outcome in zip(turns, outcome_parts, strict=True)
+        ]
+    totals = [sum(row) / len(row) + outcome for row, outcome in zip(turns, outcomes, strict=True)]
+    return [[value] * len(row) for value, row in zip(normalised(totals, totals), turns, strict=True)]
+
+
+def spread(episodes: list[Episode], advantages: list[list[float]]) -> list[list[float]]:
+    """Advantages of every token after the prompt; 0 for observations."""
+    rows = []
+    for episode, values in zip(episodes, advantages, strict=True):
+        row: list[float] = []
+        for turn, value in zip(episode.turns, values, strict=True):
+            row += [value] * len(turn.token_ids) + [0.0] * len(turn.information_ids)
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["turn", "split", "trajectory"])
+def test_advantages_of_real_episodes_are_those_computed_by_hand(taught_model: Path, tmp_path: Path, kind: str) -> None:
+    trainer = make_trainer(taught_model, tmp_path, credit=kind)
+    batch = make_batch(trainer)
+    episodes = saved_episodes(tmp_path)
+    assert len(episodes) == 8
+    assert len({episode.stop for episode in episodes}) > 1
+    assert batch["advantages"].shape == batch["completion_ids"].shape
+    for group in (slice(0, 4), slice(4, 8)):
+        wanted = spread(episodes[group], by_hand(kind, episodes[group]))
+        for row, values in zip(batch["advantages"][group].tolist(), wanted, strict=True):
+            padded = (values + [0.0] * len(row))[: len(row)]
+            assert row == pytest.approx(padded, abs=1e-5)
+    assert float(batch["advantages"].abs().max()) > 0.5
+    assert batch["group"].tolist() == [0] * 4 + [1] * 4
+
+
+def test_the_batch_holds_the_ids_of_the_episodes(taught_model: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(taught_model, tmp_path)
+    batch = make_batch(trainer)
+    for row, episode in enumerate(saved_episodes(tmp_path)):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist()
+        assert prompt == list(episode.prompt_ids)
+        agent = (batch["completion_mask"] * batch["tool_mask"])[row].bool()
+        assert batch["completion_ids"][row][agent].tolist() == [i for t in episode.turns for i in t.token_ids]
+        assert batch["sampling_per_token_logps"][row][agent].tolist() == pytest.approx(
+            [p for t in episode.turns for p in t.logprobs]
+        )
+    samples = [(episode.question.id, episode.sample) for episode in saved_episodes(tmp_path)]
+    assert samples == [(question.id, n) for question in small_questions()[:2] for n in range(4)]
+    assert len({episode.seed for episode in saved_episodes(tmp_path)}) == 8
+
+
+def captured(trainer: KGRPOTrainer, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """The loss, and its gradient with respect to the log-probability of every completion token (B, T)."""
+    kept: list[Any] = []
+    compute = type(trainer)._get_per_token_logps_and_entropies
+
+    def keep(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = compute(self, *args, **kwargs)
+        result[0].retain_grad()
+        kept.append(result[0])
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(trainer), "_get_per_token_logps_and_entropies", keep)
+        loss = trainer._compute_loss(trainer.model, inputs)
+    loss.backward()
+    (logps,) = kept
+    return loss.detach(), logps.grad
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared prompts", "TRL's way"])
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_the_gradient_of_every_token(taught_model: Path, tmp_path: Path, beta: float, share: bool) -> None:
+    trainer = make_trainer(taught_model, tmp_path, beta=beta)
+    trainer._share_prompts = share
+    batch = make_batch(trainer)
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    agent = (batch["completion_mask"] * batch["tool_mask"]).bool()
+    assert int(batch["num_items_in_batch"]) == int(agent.sum())
+    loss, gradient = captured(trainer, batch)
+    wanted = torch.where(agent, -batch["advantages"] / agent.sum(), 0.0)
+    # At the start the policy is the reference, so the penalty has no gradient either.
+    assert torch.allclose(gradient, wanted, atol=1e-7)
+    assert not gradient[~agent].any()
+    assert bool(gradient[agent].any())
+    assert float(loss) == pytest.approx(-float((batch["advantages"] * agent).sum() / agent.sum()), abs=1e-6)
+
+
+def test_the_model_gets_exactly_this_gradient(taught_model: Path, tmp_path: Path) -> None:
+    """The update is that of the plain sum over agent tokens, computed without any of the machinery."""
+    trainer = make_trainer(taught_model, tmp_path, beta=0.0)
+    batch = make_batch(trainer)
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    trainer._compute_loss(trainer.model, batch).backward()
+    got = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+    trainer.model.zero_grad()
+    total, count = torch.zeros(()), 0
+    for episode, row in zip(saved_episodes(tmp_path), batch["advantages"], strict=True):
+        ids = [*episode.prompt_ids, *(i for t in episode.turns for i in (*t.token_ids, *t.information_ids))]
+        output = trainer.model(input_ids=torch.tensor([ids])).logits[0, :-1]
+        logps = torch.log_softmax(output.float(), -1).gather(1, torch.tensor(ids)[1:, None])[:, 0]
+        start = len(episode.prompt_ids)
+        position = 0
+        for turn in episode.turns:
+            for _ in turn.token_ids:
+                total = total - row[position] * logps[start + position - 1]
+                position += 1
+                count += 1
+            position += len(turn.information_ids)
+    (total / count).backward()
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.allclose(got[name], parameter.grad, atol=1e-5, rtol=1e-3), name
+
+
+def test_episodes_that_a_failing_graph_ended_are_not_judged(
+    taught_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(taught_model, tmp_path)
+    run = trainer_module.run_episodes
+
+    async def some_fail(*args: Any, **kwargs: Any) -> list[Episode]:
+        episodes = await run(*args, **kwargs)
+        return [
+            e.model_copy(update={"stop": StopReason.GRAPH_ERROR, "error": "gone"}) if n in (1, 6) else e
+            for n, e in enumerate(episodes)
+        ]
+
+    monkeypatch.setattr(trainer_module, "run_episodes", some_fail)
+    batch = make_batch(trainer)
+    assert not batch["advantages"][[1, 6]].any()
+    episodes = saved_episodes(tmp_path)
+    rest = [episodes[n] for n in (0, 2, 3)]
+    wanted = spread(rest, by_hand("turn", rest))
+    for row, values in zip(batch["advantages"][[0, 2, 3]].tolist(), wanted, strict=True):
+        assert row == pytest.approx((values + [0.0] * len(row))[: len(row)], abs=1e-5)
+
+
+def test_rows_stay_together_when_they_are_sorted_by_group() -> None:
+    groups = [torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([0, 2])]
+    batches = [
+        {
+            "group": group,
+            "ids": torch.stack([group * 10 + n, group * 10 + n]).T,
+            "advantages": torch.arange(2) * 1.0 + 100 * n,
+            "num_items_in_batch": torch.tensor(7),
+            "other": None,
+        }
+        for n, group in enumerate(groups)
+    ]
+    rows = {(int(a), *map(int, i)) for b in batches for a, i in zip(b["advantages"], b["ids"], strict=True)}
+    result = _by_group(batches)
+    assert [batch["group"].tolist() for batch in result] == [[0, 0], [1, 1], [2, 2]]
+    after = {(int(a), *map(int, i)) for b in result for a, i in zip(b["advantages"], b["ids"], strict=True)}
+    assert after == rows
+    for batch in result:
+        assert batch.keys() == batches[0].keys()
+        assert (batch["ids"][:, 0] // 10 == batch["group"]).all()
+        assert (int(batch["num_items_in_batch"]), batch["other"]) == (7, None)
+
+
+def log_rows(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_penalty_is_zero_at_first_and_grows(taught_model: Path, tmp_path: Path) -> None:
+    train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, small_settings(steps=3, save_steps=9))
+    kl = [row["kl"] for row in log_rows(tmp_path)]
+    assert kl[0] == pytest.approx(0, abs=1e-9)
+    assert kl[1] > 1e-5
+    assert kl[2] > 1e-5
+
+
+def test_several_updates_on_one_batch_are_clipped(taught_model: Path, tmp_path: Path) -> None:
+    settings = small_settings(steps=4, updates_per_batch=2, learning_rate=1e-3, save_steps=10, clip=0.02)
+    seen: list[tuple[Any, Any]] = []
+    compute = KGRPOTrainer._compute_loss
+
+    def watch(self: Any, model: Any, inputs: dict[str, Any]) -> Any:
+        with torch.no_grad():
+            self._scored = None
+            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+            mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+            now = self._get_per_token_logps_and_entropies(model, ids, mask, inputs["completion_ids"].shape[1])[0]
+        agent = (inputs["completion_mask"] * inputs["tool_mask"]).bool()
+        seen.append((inputs["old_per_token_logps"][agent], now[agent]))
+        return compute(self, model, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KGRPOTrainer, "_compute_loss", watch)
+        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, settings)
+    rows = log_rows(tmp_path)
+    files = sorted(path.name for path in (tmp_path / "rollouts").iterdir())
+    assert files == ["step-000000-0.jsonl.gz", "step-000002-0.jsonl.gz"]
+    assert [row["clip_ratio/region_mean"] > 0 for row in rows] == [False, True, False, True]
+    passes = len(seen) // 4
+    for step in range(4):
+        differences = [float((old - now).abs().max()) for old, now in seen[step * passes : (step + 1) * passes]]
+        assert (max(differences) < 1e-4) == (step % 2 == 0)
