@@ -193,8 +193,12 @@ class _Walk:
             thought = think("branch", self.rng, relation=hop.relation)
         return found
 
+    def _cue(self, hop: Hop) -> str:
+        found = self.cues and self.cues.find(self.question, str(hop), self.question.gold_path)
+        return found or ""
+
     def _choice(self, hop: Hop) -> str:
-        cue = self.cues and self.cues.find(self.question, str(hop), self.question.gold_path)
+        cue = self._cue(hop)
         if cue:
             return think("choose_cue", self.rng, relation=hop.relation, cue=cue)
         return think("choose", self.rng, relation=hop.relation)
@@ -202,7 +206,10 @@ class _Walk:
     def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
         """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""
         direction = "head" if hop.backward else "tail"
-        thought = think(f"{situation}_{direction}", self.rng, topic=topic)
+        cue = self._cue(hop) if situation == "next" else ""
+        thought = think(
+            f"{situation}_cue_{direction}" if cue else f"{situation}_{direction}", self.rng, topic=topic, cue=cue
+        )
         if mistake == "name":
             self._wrong_name(entities[0], hop, thought)
             thought = think("fix_name", self.rng)

@@ -46,6 +46,14 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         "This is not the end yet. I need what leads to this entity.",
         "The question goes on from here, so I list the incoming relations.",
     ),
+    "next_cue_tail": (
+        'The question still asks for "{cue}", so I list the relations here.',
+        'There is "{cue}" left in the question. I need the relations here.',
+    ),
+    "next_cue_head": (
+        'The question still asks for "{cue}", so I look at what points here.',
+        'There is "{cue}" left in the question. I need what leads here.',
+    ),
     "look_elsewhere": (
         "The relation I need is not here, so I try the next entity.",
         "Nothing here fits the question. I look at the next entity.",
@@ -57,10 +65,10 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         'I follow "{relation}", because it fits the question best.',
     ),
     "choose_cue": (
-        '"{relation}" fits the word "{cue}" in the question, so I follow it.',
+        # The cue stands before the relation: a model that names the relation first takes any from the list.
         'The question says "{cue}", which is "{relation}" here.',
         'For "{cue}" the graph has "{relation}", so I ask for it.',
-        'I follow "{relation}", because the question asks about "{cue}".',
+        'The word "{cue}" asks for "{relation}", so I follow it.',
     ),
     "known": (
         'I have seen "{relation}" before, so I ask for it directly.',
