@@ -143,7 +143,7 @@ def greedy_f1(policy: Path) -> float:
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_evaluation_on_the_way(taught_model: Path, tmp_path: Path, rank: int) -> None:
-    settings = small_settings(steps=4, eval_steps=2, lora_rank=rank, learning_rate=2e-3)
+    settings = small_settings(steps=3, eval_steps=2, lora_rank=rank, learning_rate=2e-3)
     told: list[tuple[int, int]] = []
     questions = small_questions()
     train_grpo(
@@ -156,29 +156,27 @@ def test_evaluation_on_the_way(taught_model: Path, tmp_path: Path, rank: int) ->
         on_step=lambda step, steps, values: told.append((step, steps)),
     )
     rows = read_log(tmp_path / "log.jsonl")
-    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
     assert [("dev_f1" in row, "dev_reward" in row, "loss" in row, "kl" in row) for row in rows] == [
         (True, True, False, False),
         (False, False, True, True),
         (True, True, True, True),
         (False, False, True, True),
-        (True, True, True, True),
     ]
-    assert {(step, 4) for step in range(5)} <= set(told)
+    assert {(step, 3) for step in range(4)} <= set(told)
     scores = {row["step"]: row["dev_f1"] for row in rows if "dev_f1" in row}
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["f1"] == max(scores.values())
     assert best["step"] == next(step for step in sorted(scores) if scores[step] == best["f1"])
     assert scores[0] == pytest.approx(greedy_f1(taught_model))
     assert best["f1"] == pytest.approx(greedy_f1(tmp_path / "best"))
-    assert scores[4] == pytest.approx(greedy_f1(tmp_path / "policy"))
     assert scores[0] > 0
 
 
 def test_evaluation_does_not_change_the_run(taught_model: Path, tmp_path: Path) -> None:
     questions = small_questions()
     for name, eval_steps in (("with", 1), ("without", 0)):
-        settings = small_settings(steps=2, eval_steps=eval_steps)
+        settings = small_settings(steps=1, eval_steps=eval_steps)
         train_grpo(str(taught_model), questions, small_graph(), tmp_path / name, settings, dev_questions=questions)
     first, second = (tmp_path / name / "policy" / "model.safetensors" for name in ("with", "without"))
     assert first.read_bytes() == second.read_bytes()

@@ -31,7 +31,7 @@ COLD = {
     "seed": SEED,
 }
 CASES: dict[str, dict[str, Any]] = {
-    "grpo, all weights": {"kind": "grpo", "start": "taught", "changes": {}},
+    "grpo, all weights": {"kind": "grpo", "start": "taught", "changes": {}, "turns": 2},
     "grpo, a new adapter": {"kind": "grpo", "start": "taught", "changes": {"lora_rank": 4}},
     "grpo, an adapter to start from": {
         "kind": "grpo",
@@ -76,6 +76,7 @@ def finished(taught_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for name, case in CASES.items():
         if case["kind"] == "grpo":
             settings = small_settings(**case["changes"]).model_dump(mode="json")
+            settings["agent"]["max_turns"] = case.get("turns", 1)
         else:
             settings = COLD | case["changes"]
         common = {"kind": case["kind"], "start": str(starts[case["start"]]), "settings": settings}

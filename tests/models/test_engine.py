@@ -29,7 +29,7 @@ from kgr1.models.engine import Engine  # noqa: E402
 from kgr1.types import FinishReason  # noqa: E402
 
 GREEDY = SamplingSettings()
-JOBS = [(text, sampled(seed)) for seed, text in enumerate(TEXTS * 2)]
+JOBS = [(text, sampled(seed)) for seed, text in enumerate(TEXTS + TEXTS[:2])]
 
 
 def reference_turn(engine: Engine, context: list[int], tokens: int) -> list[int]:
@@ -82,9 +82,9 @@ def test_greedy_turns_with_stop_strings_equal_those_of_transformers(taught_model
 
 def test_a_sampled_episode_depends_on_its_seed_alone(tiny_model: Path) -> None:
     alone = [play_together(make_engine(tiny_model, rows=1), [job])[0] for job in JOBS]
-    for rows in (1, 3, 8):
+    for rows in (2, 8):
         assert [p.turns for p in play_together(make_engine(tiny_model, rows=rows), JOBS)] == [p.turns for p in alone]
-    mixed = [5, 2, 7]
+    mixed = [5, 2, 3]
     engine = make_engine(tiny_model)
     for _ in range(2):  # an engine that was used before
         together = play_together(engine, [JOBS[index] for index in mixed])
