@@ -53,6 +53,7 @@ def naive(
     for name in set(group.tolist()):
         members = [n for n in range(len(group)) if group[n] == name and mask[n].any()]
         places = [(n, t) for n in members for t in range(mask.shape[1]) if mask[n, t]]
+        flat[name] = True
         if places:
             share = [1.0 if baseline == "turn" else 1.0 / mask[n].sum() for n, _ in places]
             even = [1.0] * len(members)
@@ -62,13 +63,16 @@ def naive(
                 parts = standard([rewards[n, t] for n, t in places], share)
                 ends = dict(zip(members, standard([outcome[n] for n in members], even), strict=True))
                 found = [0.5 * part + lam * ends[n] for part, (n, _) in zip(parts, places, strict=True)]
+                # The two parts may cancel each other; that is no lack of differences.
+                flat[name] = not any(parts) and (lam == 0 or not any(ends.values()))
             else:
                 totals = [statistics.fmean(rewards[n, mask[n]]) + lam * outcome[n] for n in members]
                 ends = dict(zip(members, standard(totals, even), strict=True))
                 found = [ends[n] for n, _ in places]
             for place, value in zip(places, found, strict=True):
                 result[place] = value
-        flat[name] = all(result[place] == 0 for place in places)
+            if kind != "split":
+                flat[name] = not any(found)
     return result, flat
 
 

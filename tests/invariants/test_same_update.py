@@ -63,7 +63,16 @@ def check_same(one: Path, other: Path) -> None:
 
 
 def reinforce(start: Path, out: Path, rank: int, micro: int) -> Path:
-    settings = small_settings(steps=1, save_steps=9, micro_batch_size=micro, lora_rank=rank, beta=0.1)
+    # One group, so that with two processes each has a half of it.
+    settings = small_settings(
+        steps=1,
+        save_steps=9,
+        questions_per_step=1,
+        group_size=8,
+        micro_batch_size=micro,
+        lora_rank=rank,
+        beta=0.1,
+    )
     train_grpo(str(start), small_questions()[:4], small_graph(), out, settings)
     return out
 

@@ -22,7 +22,6 @@ from engine_parts import (  # noqa: E402
     play_together,
     sampled,
 )
-
 from kgr1.agent.prompt import STOP_STRINGS  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
 from kgr1.models.engine import Engine  # noqa: E402
