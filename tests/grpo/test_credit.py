@@ -209,6 +209,18 @@ def test_rows_stay_together_when_they_are_sorted_by_group() -> None:
         assert (int(batch["num_items_in_batch"]), batch["other"]) == (7, None)
 
 
+def test_a_new_adapter_depends_on_the_seed_alone(taught_model: Path, tmp_path: Path) -> None:
+    def adapter(seed: int, noise: int) -> list[Any]:
+        torch.manual_seed(noise)  # whatever happened before in the process
+        model = make_trainer(taught_model, tmp_path, adapter=True, seed=seed).model
+        return [value for name, value in model.named_parameters() if "lora_A" in name]
+
+    first, same, other = adapter(0, 1), adapter(0, 2), adapter(1, 1)
+    assert len(first) > 10
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
 def log_rows(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
