@@ -64,6 +64,7 @@ def test_questions_without_topics_or_answers_are_kept(tmp_path: Path) -> None:
         ("[1]", "a JSON object is expected"),
         ({"id": "a"}, "'question' is missing"),
         (ROW | {"question": " "}, "'question' is empty"),
+        (ROW | {"question": "half \ud800 of a pair"}, "half a character"),
         (ROW | {"answers": "Y"}, "'answers' must be a list of strings"),
         (ROW | {"answers": [1]}, "'answers' must be a list of strings"),
         ({k: v for k, v in ROW.items() if k != "answers"}, "'answers' is missing"),

@@ -108,6 +108,8 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     raise _malformed(path, line, "not UTF-8") from error
                 except (json.JSONDecodeError, RecursionError) as error:
                     raise _malformed(path, line, f"not JSON ({error})") from error
+                if b"\\u" in raw and not _is_text(json.dumps(row, ensure_ascii=False)):
+                    raise _malformed(path, line, "an escape stands for half a character (a lone surrogate)")
                 if not isinstance(row, dict):
                     raise _malformed(path, line, f"a JSON object is expected, not {type(row).__name__}")
                 yield line, row
@@ -116,6 +118,14 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DatasetError(
             f"Cannot read {path} after line {line}: {reason}.", path=str(path), line=line, reason=reason
         ) from error
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _malformed(path: Path, line: int, reason: str) -> DatasetError:
