@@ -36,7 +36,7 @@ def test_the_prompt_states_question_topics_operations_and_turns_but_not_the_answ
         prompt = build_prompt(asked, AgentSettings(prompt=name, max_turns=7))
         assert "Who likes {A} and {question}?" in prompt
         assert "7" in prompt
-        assert 'Ann, "Washington, D.C."' in prompt
+        assert '"Ann", "Washington, D.C."' in prompt
         assert all(operation.value in prompt for operation in Operation)
         assert "secret" not in prompt
     paper = build_prompt(question("Name it."), AgentSettings(prompt="paper"))

@@ -52,8 +52,18 @@ def build_prompt(question: Question, settings: AgentSettings) -> str:
         max_turns=settings.max_turns,
         instruction=SERVER_INSTRUCTION,
         question=text,
-        topics=", ".join(show_name(topic) for topic in question.topics),
+        topics=", ".join(_in_quotes(topic) for topic in question.topics),
     )
+
+
+def _in_quotes(topic: str) -> str:
+    """A topic as it stands in a query.
+
+    Tokenizers join a leading space to the first letters of a word. After a quotation mark a name has the same tokens in
+    the prompt and in the query, so that copying it is copying tokens.
+    """
+    shown = show_name(topic)
+    return shown if shown.startswith('"') else f'"{shown}"'
 
 
 def format_turn(think: str, action: Query | Answer) -> str:
