@@ -1,7 +1,7 @@
 """``kgr1 demo``: train an agent on the embedded graph in a few minutes and show what it learned.
 
 The questions are split by topic, so the test asks about countries that no training question started from. Everything is
-measured in this run: the untrained model first, then the same model after a cold start and a few steps of GRPO. A demo
+measured in this run: the untrained model first, then the same model after a cold start and one step of GRPO. A demo
 that was interrupted goes on where it stopped.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
 
-TEST_QUESTIONS = 24
+TEST_QUESTIONS = 16
 TRAIN_QUESTIONS = 400
 
 SETTINGS = """
@@ -33,14 +33,14 @@ max_new_tokens = 72
 observation_tokens = 160
 
 [coldstart]
-trajectories = 64
+trajectories = 72
 learning_rate = 3e-4
-batch_size = 4
-micro_batch_size = 4
-save_steps = 8
+batch_size = 2
+micro_batch_size = 2
+save_steps = 12
 
 [train]
-steps = 2
+steps = 1
 questions_per_step = 2
 group_size = 4
 micro_batch_size = 4
@@ -75,7 +75,7 @@ def demo(
         _evaluate(name, test, graph, settings, target / "before", force=force)
         _heading(f"2. Cold start: {settings.coldstart.trajectories} expert trajectories")
         learned = _coldstart(name, train, graph, settings, target / "coldstart", force=force)
-        _heading(f"3. Reinforcement learning: {settings.train.steps} steps of GRPO")
+        _heading(f"3. Reinforcement learning: {settings.train.steps} step of GRPO, to show how it goes")
         learned = _train(learned, train, graph, settings, target / "grpo", force=force)
         _heading("4. The trained model on the same test questions")
         _evaluate(learned, test, graph, settings, target / "after", force=force)
