@@ -12,7 +12,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engine_parts import TEXTS, failing, make_engine, play_row, play_together, sampled, saying  # noqa: E402
-
 from kgr1.agent.prompt import STOP_STRINGS  # noqa: E402
 from kgr1.agent.rollout import run_episodes  # noqa: E402
 from kgr1.config import AgentSettings, SamplingSettings  # noqa: E402

@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from engine_parts import logprobs_of  # noqa: E402
-
 from kgr1.agent.prompt import format_information  # noqa: E402
 from kgr1.agent.rollout import run_episodes  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
