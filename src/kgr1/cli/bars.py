@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
@@ -18,7 +19,22 @@ LINE_EVERY_S = 30.0
 """Without a terminal, one line at most this often."""
 
 
-class StepBar:
+class _Bar:
+    """What is shown from the beginning to the end of a ``with`` block."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class StepBar(_Bar):
     """Progress of a known number of steps with a few numbers beside it.
 
     ::
@@ -73,17 +89,8 @@ class StepBar:
         """Since it was made."""
         return time.monotonic() - self._started
 
-    def __enter__(self) -> StepBar:
-        self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-
-class CountBar:
+class CountBar(_Bar):
     """Progress of something whose end is not known: how many, and how many a second."""
 
     def __init__(self, title: str, unit: str) -> None:
@@ -102,15 +109,6 @@ class CountBar:
         if self._progress.disable and now - self._told >= LINE_EVERY_S:
             self._told = now
             err.print(text)
-
-    def __enter__(self) -> CountBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
 
 @contextmanager
