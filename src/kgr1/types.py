@@ -92,17 +92,30 @@ class Triple(NamedTuple):
 
 
 class Query(Record):
-    """One retrieval operation on one graph."""
+    """One retrieval operation on one graph.
+
+    ``time`` keeps the facts of a dated graph that match a filter (:mod:`kgr1.graph.temporal`); only operations that
+    return entities take one. ``offset`` and ``limit`` choose a page of the sorted result; the observation's ``total``
+    counts all of it.
+    """
 
     operation: Operation
     entity: str
     relation: str | None = None
+    time: str | None = None  # "2014", "2014-05", "2014-05-17", "before 2014", "after 2014-05", "2012/2014"
     graph_id: str | None = None  # a question graph inside the store; None is the whole graph
+    offset: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
 
     def to_text(self) -> str:
-        """The calling form that the parser accepts, e.g. ``get_tail_entities("Paris", "country")``."""
-        arguments = [self.entity] if self.relation is None else [self.entity, self.relation]
-        return f"{self.operation.value}({', '.join(_quote(a) for a in arguments)})"
+        """The calling form that the parser accepts, e.g. ``get_tail_entities("Paris", "country")``.
+
+        A time filter is a third argument; a page after the first ends the call, as in ``..., page=2)``.
+        """
+        arguments = [_quote(a) for a in (self.entity, self.relation, self.time) if a is not None]
+        if self.limit and self.offset:
+            arguments.append(f"page={self.offset // self.limit + 1}")
+        return f"{self.operation.value}({', '.join(arguments)})"
 
 
 def _quote(text: str) -> str:
@@ -114,13 +127,16 @@ class Observation(Record):
     """The graph's answer to one query: a sorted result, or an error code with a sentence.
 
     ``names`` are display names: unique within the graph and usable as arguments of the next query. ``ids`` runs
-    parallel to ``names`` and holds the stable identifiers (for relations, the names again). ``total`` counts the
-    results before any cut by the backend.
+    parallel to ``names`` and holds the stable identifiers (for relations, the names again). ``times`` is empty, or runs
+    parallel to ``names`` and holds the dates of the facts behind each (``2014-05-17``, ``2014``, ``1990/1994``, with an
+    open end ``1990/``), ascending. ``total`` counts the results before any cut by the query or the backend; ``names``
+    begins with number ``query.offset`` of them, counted from 0.
     """
 
     query: Query
     names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    times: tuple[tuple[str, ...], ...] = ()
     total: int = 0
     error: ErrorCode | None = None
     message: str = ""  # one sentence for the model, only with an error

@@ -97,7 +97,7 @@ class Retrieval:
             relation = self._relations.name(relations[0])
         if entity == query.entity and relation == query.relation:
             return query
-        return Query(operation=query.operation, entity=entity, relation=relation, graph_id=query.graph_id)
+        return query.model_copy(update={"entity": entity, "relation": relation})
 
     # The errors. Each says in one sentence how to go on.
 

@@ -170,7 +170,8 @@ class _Desk:
         most = self.limits.max_results
         if len(observation.names) <= most:
             return observation
-        return observation.model_copy(update={"names": observation.names[:most], "ids": observation.ids[:most]})
+        cut = {key: getattr(observation, key)[:most] for key in ("names", "ids", "times")}
+        return observation.model_copy(update=cut)
 
 
 def _ask(graph: KnowledgeGraph, queries: Sequence[Query]) -> list[Observation]:

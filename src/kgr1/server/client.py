@@ -268,8 +268,9 @@ def _answers(observation: Observation, query: Query) -> bool:
     answered = observation.query
     if observation.error is not None:
         return answered == query
-    same = (answered.operation, answered.graph_id) == (query.operation, query.graph_id)
-    return same and (answered.relation is None) == (query.relation is None)
+    if (answered.relation is None) != (query.relation is None):
+        return False
+    return answered == query.model_copy(update={"entity": answered.entity, "relation": answered.relation})
 
 
 def _sentence(content: bytes) -> str:

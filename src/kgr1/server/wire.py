@@ -44,6 +44,7 @@ class Refusal(Record):
     query: None = None
     names: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    times: tuple[tuple[str, ...], ...] = ()
     total: int = 0
     error: ErrorCode
     message: str
@@ -90,9 +91,14 @@ def read_query(value: object) -> Query | Refusal:
     for field in ("operation", "entity"):
         if not isinstance(value.get(field), str):
             return _malformed(f"A query needs the field '{field}' with a text value.")
-    for field in ("relation", "graph_id"):
+    for field in ("relation", "time", "graph_id"):
         if not isinstance(value.get(field), str | None):
             return _malformed(f"The field '{field}' of a query is a text or null.")
+    for field, least in (("offset", 0), ("limit", 1)):
+        number = value.get(field)
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not (number is None or (whole and number >= least)):
+            return _malformed(f"The field '{field}' of a query is a whole number of at least {least}.")
     operation = read_operation(value["operation"])
     if operation is None:
         known = ", ".join(Operation)
@@ -101,7 +107,10 @@ def read_query(value: object) -> Query | Refusal:
         operation=operation,
         entity=value["entity"],
         relation=value.get("relation"),
+        time=value.get("time"),
         graph_id=value.get("graph_id"),
+        offset=value.get("offset") or 0,
+        limit=value.get("limit"),
     )
 
 
@@ -115,7 +124,13 @@ def read_operation(name: str) -> Operation | None:
 
 def unsendable(query: Query, limits: ServerLimits) -> str:
     """One sentence on why a name in the query cannot be handled; empty if all is well."""
-    for field, name in (("entity", query.entity), ("relation", query.relation), ("graph id", query.graph_id)):
+    texts = (
+        ("entity", query.entity),
+        ("relation", query.relation),
+        ("time", query.time),
+        ("graph id", query.graph_id),
+    )
+    for field, name in texts:
         if name is None:
             continue
         if len(name) > limits.max_name_chars:
@@ -127,7 +142,7 @@ def unsendable(query: Query, limits: ServerLimits) -> str:
 
 def refuse(query: Query, error: ErrorCode, message: str) -> Observation:
     """An observation that answers ``query`` with an error."""
-    return Observation.model_construct(query=query, names=(), ids=(), total=0, error=error, message=message)
+    return Observation.model_construct(query=query, names=(), ids=(), times=(), total=0, error=error, message=message)
 
 
 def _malformed(message: str) -> Refusal:
