@@ -99,6 +99,18 @@ def check_answers(observation: Observation, query: Query) -> None:
     assert (answered.relation is None) == (query.relation is None)
 
 
+EVENTS = [
+    ("Rome", "makes war on", "Carthage", "-0263/-0240"),
+    ("Rome", "makes war on", "Carthage", "-0217/-0200"),
+    ("Rome", "makes war on", "Veii", "-0395"),
+    ("Rome", "makes war on", "Parthia", ""),
+    ("Pompey", "meets", "Caesar", "-0055-04-17"),
+    ("Pompey", "meets", "Crassus", "-0055-04"),
+    ("Pompey", "meets", "Cicero", "-0057/"),
+    ("Caesar", "rules", "Rome", "/-0043-03-15"),
+]
+
+
 def every_query(graph: ReferenceGraph) -> list[Query]:
     """All operations on all entities, with all relations."""
     return [
@@ -283,6 +295,39 @@ class GraphContract:
         alone = {query: films.execute([query])[0] for query in queries}
         assert observations == [alone[query] for query in queries]
 
+    def test_pages(self, films: KnowledgeGraph) -> None:
+        query = Query(operation=TAIL_RELATIONS, entity="Alien")
+        (whole,) = films.execute([query])
+        for offset in range(4):
+            for limit in (None, 1, 2, 9):
+                asked = query.model_copy(update={"offset": offset, "limit": limit})
+                (page,) = films.execute([asked])
+                check_answers(page, asked)
+                end = None if limit is None else offset + limit
+                assert page.names == whole.names[offset:end]
+                assert page.ids == whole.ids[offset:end]
+                assert page.total == whole.total == 4
+        entities = Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", offset=1, limit=1)
+        (page,) = films.execute([entities])
+        assert (page.names, page.total) == (("Sigourney Weaver",), 2)
+
+    def test_a_page_past_the_end_is_no_result(self, films: KnowledgeGraph) -> None:
+        queries = [
+            Query(operation=TAIL_RELATIONS, entity="Alien", offset=4),
+            Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", offset=2, limit=5),
+        ]
+        for query, observation in zip(queries, films.execute(queries), strict=True):
+            check_answers(observation, query)
+            assert observation.error is ErrorCode.NO_RESULTS
+            assert str(4 if query.relation is None else 2) in observation.message
+
+    def test_a_time_needs_a_graph_with_dates(self, films: KnowledgeGraph) -> None:
+        query = Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", time="1979")
+        (observation,) = films.execute([query])
+        check_answers(observation, query)
+        assert observation.error is ErrorCode.FORMAT_ERROR
+        assert "dates" in observation.message
+
     def test_empty_batch(self, films: KnowledgeGraph) -> None:
         assert films.execute([]) == []
 
@@ -328,4 +373,175 @@ class GraphContract:
         graph = self.make_graph(FILMS)
         assert ask(graph, HEAD_RELATIONS, "Aliens").ok
         graph.close()
+        graph.close()
+
+
+class DatedContract:
+    """For backends with dates."""
+
+    def make_dated(self, facts: Sequence[tuple[str, str, str, str]]) -> KnowledgeGraph:
+        """A graph of these triples with the text of their span, empty for a fact without dates."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def events(cls) -> Iterator[KnowledgeGraph]:
+        graph = cls().make_dated(EVENTS)
+        yield graph
+        graph.close()
+
+    @staticmethod
+    def during(
+        graph: KnowledgeGraph, operation: Operation, entity: str, relation: str, time: str | None
+    ) -> Observation:
+        query = Query(operation=operation, entity=entity, relation=relation, time=time)
+        (observation,) = graph.execute([query])
+        check_answers(observation, query)
+        return observation
+
+    def test_results_carry_their_dates(self, events: KnowledgeGraph) -> None:
+        observation = self.during(events, TAIL_ENTITIES, "Rome", "makes war on", None)
+        assert observation.names == ("Carthage", "Parthia", "Veii")
+        assert observation.times == (("-0263/-0240", "-0217/-0200"), (), ("-0395",))
+        assert observation.total == 3
+        observation = self.during(events, HEAD_ENTITIES, "Rome", "rules", None)
+        assert (observation.names, observation.times) == (("Caesar",), (("/-0043-03-15",),))
+        assert ask(events, TAIL_RELATIONS, "Pompey").times == ()
+
+    @pytest.mark.parametrize(
+        ("time", "names", "times"),
+        [
+            ("-0250", ["Carthage"], [("-0263/-0240",)]),
+            ("-0240/-0217", ["Carthage"], [("-0263/-0240", "-0217/-0200")]),
+            ("-0217-01-01", ["Carthage"], [("-0217/-0200",)]),
+            ("before -0240", ["Veii"], [("-0395",)]),
+            ("after -0264", ["Carthage"], [("-0263/-0240", "-0217/-0200")]),
+        ],
+    )
+    def test_a_time_keeps_the_facts_of_that_time(
+        self, events: KnowledgeGraph, time: str, names: list[str], times: list[tuple[str, ...]]
+    ) -> None:
+        observation = self.during(events, TAIL_ENTITIES, "Rome", "makes war on", time)
+        assert list(observation.names) == names
+        assert list(observation.times) == times
+        assert observation.total == len(names)
+
+    def test_open_ends_reach_on(self, events: KnowledgeGraph) -> None:
+        assert self.during(events, TAIL_ENTITIES, "Pompey", "meets", "2014").names == ("Cicero",)
+        assert self.during(events, TAIL_ENTITIES, "Caesar", "rules", "-9000").names == ("Rome",)
+        assert self.during(events, TAIL_ENTITIES, "Pompey", "meets", "-0055-04-17").names == (
+            "Caesar",
+            "Cicero",
+            "Crassus",
+        )
+
+    def test_nothing_at_that_time(self, events: KnowledgeGraph) -> None:
+        observation = self.during(events, TAIL_ENTITIES, "Rome", "makes war on", "1900")
+        assert observation.error is ErrorCode.NO_RESULTS
+        assert "-0395" in observation.message
+        assert "-0200" in observation.message
+
+    @pytest.mark.parametrize("time", ["", "yesterday", "2014-13", "2014-02-30", "before", "2015/2014", "/", "1e3"])
+    def test_a_time_that_is_none(self, events: KnowledgeGraph, time: str) -> None:
+        observation = self.during(events, TAIL_ENTITIES, "Rome", "makes war on", time)
+        assert observation.error is ErrorCode.FORMAT_ERROR
+        assert "before 2014" in observation.message
+
+    def test_relations_take_no_time(self, events: KnowledgeGraph) -> None:
+        (observation,) = events.execute([Query(operation=TAIL_RELATIONS, entity="Rome", time="2014")])
+        assert observation.error is ErrorCode.FORMAT_ERROR
+
+    def test_pages_of_dated_results(self, events: KnowledgeGraph) -> None:
+        query = Query(operation=TAIL_ENTITIES, entity="Rome", relation="makes war on", offset=1, limit=2)
+        (observation,) = events.execute([query])
+        assert (observation.names, observation.times) == (("Parthia", "Veii"), ((), ("-0395",)))
+        assert observation.total == 3
+
+    def test_info_counts_dated_facts(self, events: KnowledgeGraph) -> None:
+        info = events.info()
+        assert (info.triples, info.dated) == (8, 7)
+
+    def test_agrees_with_a_scan_of_all_facts(self) -> None:
+        draw = random.Random(11)
+        years = ["", *(f"{y:04}" for y in range(1990, 2000)), "1992-05", "1992-05-17", "1991/1995", "1993/", "/1994-02"]
+        names = [f"n{i}" for i in range(8)]
+        facts = [
+            (draw.choice(names), f"r{draw.randrange(2)}", draw.choice(names), draw.choice(years)) for _ in range(200)
+        ]
+        times = [None, "1992", "1992-05", "1992-05-16", "1994/1996", "before 1994", "after 1993-06", "1850"]
+        reference = ReferenceGraph([fact[:3] for fact in facts], spans=[fact[3] for fact in facts])
+        queries = [
+            Query(operation=operation, entity=entity, relation=f"r{i}", time=time)
+            for operation in (TAIL_ENTITIES, HEAD_ENTITIES)
+            for entity in names
+            for i in range(2)
+            for time in times
+        ]
+        graph = self.make_dated(facts)
+        for observation, expected in zip(graph.execute(queries), reference.execute(queries), strict=True):
+            assert observation.model_dump(exclude={"message"}) == expected.model_dump(exclude={"message"})
+        graph.close()
+
+
+class QuestionGraphContract:
+    """For backends with question graphs: each answers as if it stood alone."""
+
+    def make_question_graphs(self, graphs: Mapping[str, Sequence[tuple[str, str, str]]]) -> KnowledgeGraph:
+        """A graph of the graphs of questions, by their ids."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def questions(cls) -> Iterator[KnowledgeGraph]:
+        graph = cls().make_question_graphs(
+            {"films": FILMS[:6], "more films": FILMS[3:], "cities": CITIES, "ü 1": FILMS}
+        )
+        yield graph
+        graph.close()
+
+    def test_each_answers_from_its_own_facts(self, questions: KnowledgeGraph) -> None:
+        assert ask(questions, HEAD_ENTITIES, "Ridley Scott", "directed_by", graph_id="films").names == ("Alien",)
+        found = ask(questions, HEAD_ENTITIES, "Ridley Scott", "directed_by", graph_id="more films")
+        assert found.names == ("Blade Runner",)
+        assert ask(questions, HEAD_ENTITIES, "Ridley Scott", "directed_by", graph_id="ü 1").total == 2
+        assert ask(questions, HEAD_ENTITIES, "Ridley Scott", "directed_by").total == 2
+
+    def test_names_of_other_graphs_are_not_known(self, questions: KnowledgeGraph) -> None:
+        observation = ask(questions, TAIL_RELATIONS, "Blade Runner", graph_id="films")
+        assert observation.error is ErrorCode.ENTITY_NOT_FOUND
+        assert "Blade Runner" not in observation.message.removeprefix('No entity is named "Blade Runner"')
+        observation = ask(questions, TAIL_ENTITIES, "Alien", "sequel", graph_id="films")
+        assert observation.error is ErrorCode.RELATION_NOT_FOUND
+        assert ask(questions, TAIL_RELATIONS, "Alien", graph_id="cities").error is ErrorCode.ENTITY_NOT_FOUND
+
+    @pytest.mark.parametrize("graph_id", ["", "Films", "films ", "cities\0", "../films", "\ud800"])
+    def test_ids_are_exact(self, questions: KnowledgeGraph, graph_id: str) -> None:
+        observation = ask(questions, TAIL_RELATIONS, "Alien", graph_id=graph_id)
+        assert observation.error in (ErrorCode.SAMPLE_NOT_FOUND, ErrorCode.FORMAT_ERROR)
+
+    def test_info_counts_them(self, questions: KnowledgeGraph) -> None:
+        assert questions.info().question_graphs == 4
+        assert questions.info().triples == len(FILMS) + len(CITIES)
+
+    def test_each_agrees_with_a_graph_of_its_own(self) -> None:
+        draw = random.Random(5)
+        names = [f"{draw.choice('aAäZ')}{i} {draw.choice(['x', 'X'])}" for i in range(14)] + ["a0_x", "A0 X"]
+        graphs = {
+            f"q{n}": [
+                (draw.choice(names), f"{draw.choice('rR')}{draw.randrange(3)}", draw.choice(names))
+                for _ in range(draw.randrange(1, 25))
+            ]
+            for n in range(6)
+        }
+        graph = self.make_question_graphs(graphs)
+        everything = ReferenceGraph([triple for triples in graphs.values() for triple in triples])
+        for graph_id, triples in graphs.items():
+            alone = ReferenceGraph(triples)
+            queries = every_query(everything)
+            expected = alone.execute(queries)
+            asked = [query.model_copy(update={"graph_id": graph_id}) for query in queries]
+            for observation, wanted in zip(graph.execute(asked), expected, strict=True):
+                plain = {"message": True, "query": {"graph_id"}}
+                assert observation.query.graph_id == graph_id
+                assert observation.model_dump(exclude=plain) == wanted.model_dump(exclude=plain)
         graph.close()

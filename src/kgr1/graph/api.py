@@ -15,6 +15,7 @@ class GraphInfo(Record):
     triples: int
     entities: int
     relations: int
+    dated: int = 0  # triples that carry dates; a triple counts once for each of its spans
     question_graphs: int = 0
     ambiguous_names: int = 0  # names that stand for more than one entity
     bytes: int = 0  # size on disk, 0 if not on disk
