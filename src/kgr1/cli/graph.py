@@ -74,6 +74,8 @@ def info(
         ("relations", f"{counts.relations:,}"),
         ("names of several entities", f"{counts.ambiguous_names:,}"),
     ]
+    if counts.dated:
+        rows.append(("triples with dates", f"{counts.dated:,}"))
     if counts.question_graphs:
         rows.append(("question graphs", f"{counts.question_graphs:,}"))
     if degree is not None:
@@ -101,8 +103,16 @@ def query(
     ids: Annotated[
         bool, typer.Option("--ids", help="Print the identifier after each name, with a tab between.")
     ] = False,
+    time: Annotated[
+        str | None, typer.Option(help='Keep facts of a time: "2014", "2014-05", "2012/2014", "before 2014", ...')
+    ] = None,
+    graph_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask the graph of one question instead of the whole graph.")
+    ] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Results to pass over.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Results to show; all by default.")] = None,
 ) -> None:
-    """Ask a graph one question, as the agent would; prints one name a line."""
+    """Ask a graph one question, as the agent would; prints one name a line, with its dates after a tab."""
     from kgr1.cli.sources import open_graph
     from kgr1.types import OPERATION_ALIASES, Operation, Query
 
@@ -111,10 +121,21 @@ def query(
         names = ", ".join(member.value for member in Operation)
         raise typer.BadParameter(f"'{one_line(operation)}' is none of {names}.", param_hint="OPERATION")
     with open_graph(graph) as opened:
-        (found,) = opened.execute([Query(operation=known[operation], entity=entity, relation=relation)])
+        asked = Query(
+            operation=known[operation],
+            entity=entity,
+            relation=relation,
+            time=time,
+            graph_id=graph_id,
+            offset=offset,
+            limit=limit,
+        )
+        (found,) = opened.execute([asked])
     if found.error is not None:
         raise GraphError(f"{found.error.value}: {found.message}")
-    for name, identifier in zip(found.names, found.ids, strict=True):
-        emit(f"{one_line(name)}\t{one_line(identifier)}" if ids else one_line(name))
-    if found.total > len(found.names):
-        note(f"... and {found.total - len(found.names):,} more")
+    dates = found.times or ((),) * len(found.names)
+    for name, identifier, spans in zip(found.names, found.ids, dates, strict=True):
+        emit("\t".join([one_line(name), *([one_line(identifier)] if ids else []), *filter(None, [", ".join(spans)])]))
+    left = found.total - offset - len(found.names)
+    if left > 0:
+        note(f"... and {left:,} more")
