@@ -24,7 +24,7 @@ from kgr1.server import wire
 from kgr1.server.wire import ErrorReply, GraphsResponse, QueryResponse, ServerLimits
 from kgr1.types import ErrorCode, Observation, Query
 
-RETRIED_STATUSES = frozenset({502, 503, 504})
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 MAX_RESPONSE_BYTES = 256 * 2**20
 KEEP_ALIVE_S = 30
 """Idle connections are dropped after this time, well before the server drops them."""

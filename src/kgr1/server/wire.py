@@ -22,6 +22,7 @@ from kgr1.types import OPERATION_ALIASES, ErrorCode, Observation, Operation, Que
 
 PROTOCOL_VERSION = 1
 QUERY_PATH = "/v1/query"
+STREAM_PATH = "/v1/stream"
 GRAPHS_PATH = "/v1/graphs"
 HEALTH_PATH = "/healthz"
 
@@ -36,6 +37,10 @@ class ServerLimits(Record):
     max_name_chars: int = Field(default=16_384, ge=1, description="characters of an entity, relation or graph name")
     max_results: int = Field(default=10_000, ge=1, description="names in one observation; `total` counts all")
     body_timeout_s: float = Field(default=30.0, gt=0, description="seconds that a request body may take to arrive")
+    request_timeout_s: float = Field(default=30.0, gt=0, description="seconds that answering one request may take")
+    max_concurrent: int = Field(default=16, ge=1, description="requests that one worker answers at the same time")
+    max_waiting: int = Field(default=1024, ge=0, description="further requests that one worker lets wait")
+    max_line_bytes: int = Field(default=2**20, ge=256, description="bytes of one line of a stream")
 
 
 class Refusal(Record):
