@@ -6,6 +6,7 @@ wrong with the request in an :class:`kgr1.server.wire.ErrorReply`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -16,11 +17,12 @@ from starlette.exceptions import HTTPException
 
 import kgr1
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.server import problems, wire
+from kgr1.server import problems, stream, wire
 from kgr1.server.body import drain, read_body
-from kgr1.server.desk import Desk
+from kgr1.server.desk import Desk, check_protocol
 from kgr1.server.problems import RequestError, json_response
 from kgr1.server.runner import Runner
+from kgr1.server.stream import StreamReply
 from kgr1.server.wire import ErrorReply, ServerLimits
 from kgr1.types import Query
 
@@ -41,6 +43,7 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], limits: ServerLimits | None
         runner.close()
 
     app = FastAPI(title="kgr1 graph server", version=kgr1.__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.stopping = asyncio.Event()  # set it when the server begins to stop: streams end then
     app.add_exception_handler(RequestError, problems.on_request_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(Exception, _on_exception)
@@ -63,6 +66,11 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], limits: ServerLimits | None
         async with _admitted(request, runner, desk.limits):
             answer = await runner.run(desk.answer, await read_body(request, desk.limits))
         return Response(answer.body, media_type="application/json")
+
+    @app.post(wire.STREAM_PATH, response_class=Response, responses={200: {"content": {stream.MEDIA_TYPE: {}}}})
+    async def stream_queries(graph: str | None = None, protocol: str = str(wire.PROTOCOL_VERSION)) -> Response:
+        check_protocol(protocol)
+        return StreamReply(desk.resolve(graph), desk, runner, app.state.stopping)
 
     return app
 

@@ -163,10 +163,10 @@ def _read_request(body: bytes) -> wire.QueryRequest:
     return request
 
 
-def check_protocol(protocol: int) -> None:
+def check_protocol(protocol: int | str) -> None:
     """Raise :class:`RequestError` if the client speaks another version."""
-    if protocol != wire.PROTOCOL_VERSION:
-        message = f"This server speaks protocol {wire.PROTOCOL_VERSION}, not {protocol}; update the older side."
+    if str(protocol) != str(wire.PROTOCOL_VERSION):
+        message = f"This server speaks protocol {wire.PROTOCOL_VERSION}, not {protocol!s:.20}; update the older side."
         raise RequestError(422, "WRONG_PROTOCOL", message)
 
 

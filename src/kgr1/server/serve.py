@@ -126,7 +126,12 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_S,
             )
         )
+        self._app = app
         self._on_ready = on_ready
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.stopping.set()
+        await super().shutdown(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
