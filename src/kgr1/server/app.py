@@ -7,10 +7,10 @@ wrong with the request in an :class:`kgr1.server.wire.ErrorReply`.
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -20,22 +20,35 @@ from kgr1.graph.api import KnowledgeGraph
 from kgr1.server import problems, stream, wire
 from kgr1.server.body import drain, read_body
 from kgr1.server.desk import Desk, check_protocol
+from kgr1.server.gate import Gate, passing
+from kgr1.server.logs import LogSettings
+from kgr1.server.metrics import CONTENT_TYPE, Metrics
 from kgr1.server.problems import RequestError, json_response
 from kgr1.server.runner import Runner
 from kgr1.server.stream import StreamReply
+from kgr1.server.tokens import Tokens
 from kgr1.server.wire import ErrorReply, ServerLimits
 from kgr1.types import Query
 
-logger = logging.getLogger(__name__)
+
+class ServerOptions(NamedTuple):
+    """How a server treats its clients. Picklable, so that worker processes get it too."""
+
+    limits: ServerLimits = ServerLimits()
+    tokens: Tokens = Tokens()
+    protect_metrics: bool = False  # /metrics wants a token, too, if the server has any
+    logs: LogSettings = LogSettings()
 
 
-def create_app(graphs: Mapping[str, KnowledgeGraph], limits: ServerLimits | None = None) -> FastAPI:
+def create_app(graphs: Mapping[str, KnowledgeGraph], options: ServerOptions | None = None) -> FastAPI:
     """The server as an ASGI application.
 
     ``graphs`` maps the names that clients use to open graphs; the caller keeps and closes them.
     """
-    desk = Desk(graphs, limits or ServerLimits())
+    options = options or ServerOptions()
+    desk = Desk(graphs, options.limits)
     runner = Runner(desk.limits)
+    metrics = Metrics(desk)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,10 +56,11 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], limits: ServerLimits | None
         runner.close()
 
     app = FastAPI(title="kgr1 graph server", version=kgr1.__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    open_paths = wire.OPEN_PATHS - ({wire.METRICS_PATH} if options.protect_metrics else set())
+    app.add_middleware(Gate, limits=desk.limits, tokens=options.tokens, metrics=metrics, open_paths=open_paths)
     app.state.stopping = asyncio.Event()  # set it when the server begins to stop: streams end then
     app.add_exception_handler(RequestError, problems.on_request_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
-    app.add_exception_handler(Exception, _on_exception)
 
     @app.get(wire.HEALTH_PATH, response_model=wire.HealthResponse)
     async def health() -> Response:
@@ -56,15 +70,22 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], limits: ServerLimits | None
     async def list_graphs() -> Response:
         return json_response(await runner.run(desk.describe))
 
+    @app.get(wire.METRICS_PATH, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def show_metrics() -> Response:
+        return Response(await runner.run(metrics.page), headers={"content-type": CONTENT_TYPE})
+
     @app.post(
         wire.QUERY_PATH,
         response_model=wire.QueryResponse,
-        responses={status: {"model": ErrorReply} for status in (400, 408, 413, 422, 429, 503, 504)},
+        responses={status: {"model": ErrorReply} for status in (400, 401, 408, 413, 422, 429, 503, 504)},
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST_SCHEMA}}}},
     )
     async def query(request: Request) -> Response:
         async with _admitted(request, runner, desk.limits):
-            answer = await runner.run(desk.answer, await read_body(request, desk.limits))
+            body = await read_body(request, desk.limits)
+            started = time.perf_counter()
+            answer = await runner.run(desk.answer, body)
+        passing(request.scope).count(answer, time.perf_counter() - started)
         return Response(answer.body, media_type="application/json")
 
     @app.post(wire.STREAM_PATH, response_class=Response, responses={200: {"content": {stream.MEDIA_TYPE: {}}}})
@@ -96,8 +117,3 @@ async def _admitted(request: Request, runner: Runner, limits: ServerLimits) -> A
             await drain(request.receive, limits)
             raise
         yield
-
-
-async def _on_exception(request: Request, error: Exception) -> Response:
-    logger.error("a request failed", exc_info=error)
-    return problems.internal_error()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import GraphInfo
 from kgr1.server import wire
+from kgr1.server.tokens import Secret
 from kgr1.server.transport import AttemptError, Transport, error_of
 from kgr1.server.wire import GraphsResponse, QueryResponse, ServerLimits
 from kgr1.types import ErrorCode, Observation, Query
@@ -31,9 +32,11 @@ class GraphClient:
     """One graph of a graph server. Nothing is sent before the first call; threads may share a client.
 
     ``url`` is the server's address, e.g. ``http://127.0.0.1:8765``; ``graph`` may be left out if the server has only
-    one. ``timeout_s`` bounds one attempt, answer included; a failed attempt is repeated up to ``retries`` times after
-    about ``backoff_s``, then twice that, and so on. Its methods raise :class:`kgr1.errors.GraphServerError` if the
-    server does not answer, is none, speaks another protocol or does not have the graph.
+    one. ``token`` is for servers that ask for one; left out, the environment variable ``KGR1_TOKEN`` is read, and an
+    empty text sends none. ``timeout_s`` bounds one attempt, answer included; a failed attempt is repeated up to
+    ``retries`` times after about ``backoff_s``, then twice that, and so on. Its methods raise
+    :class:`kgr1.errors.GraphServerError` if the server does not answer, is none, speaks another protocol or does not
+    have the graph.
     """
 
     remote: ClassVar[bool] = True  # an answer takes long enough for a thread of its own
@@ -43,12 +46,14 @@ class GraphClient:
         url: str,
         graph: str | None = None,
         *,
+        token: str | Secret | None = None,
         timeout_s: float = 10.0,
         retries: int = 3,
         backoff_s: float = 0.2,
     ) -> None:
         self.graph = graph
-        self._transport = Transport(url, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
+        secret = Secret.choose(token)
+        self._transport = Transport(url, secret, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
         self._offer: tuple[str, ServerLimits] | None = None
         self._lock = threading.Lock()
 
@@ -123,7 +128,10 @@ class GraphClient:
 
     def __reduce__(self) -> tuple[object, ...]:
         sent = self._transport
-        return (_rebuild, (sent.url, self.graph, sent.timeout_s, sent.retries, sent.backoff_s))
+        return (_rebuild, (sent.url, self.graph, sent.secret or "", sent.timeout_s, sent.retries, sent.backoff_s))
+
+    def __repr__(self) -> str:
+        return f"<GraphClient {self.url!r}, graph {self.graph!r}>"
 
     def _handshake(self) -> tuple[str, ServerLimits]:
         """The name of the graph and the server's limits; asked for once."""
@@ -211,8 +219,10 @@ class GraphClient:
         return reply
 
 
-def _rebuild(url: str, graph: str | None, timeout_s: float, retries: int, backoff_s: float) -> GraphClient:
-    return GraphClient(url, graph, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
+def _rebuild(
+    url: str, graph: str | None, token: str | Secret, timeout_s: float, retries: int, backoff_s: float
+) -> GraphClient:
+    return GraphClient(url, graph, token=token, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
 
 
 def _answer_here(query: Query, limits: ServerLimits) -> Observation | None:

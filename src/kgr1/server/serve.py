@@ -22,7 +22,9 @@ from fastapi import FastAPI
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
-from kgr1.server.app import create_app
+from kgr1.server.app import ServerOptions, create_app
+from kgr1.server.logs import configure
+from kgr1.server.metrics import forget_process, shared_folder
 from kgr1.server.wire import ServerLimits
 from kgr1.server.workers import run_workers
 
@@ -79,7 +81,7 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
-    limits: ServerLimits | None = None,
+    options: ServerOptions | None = None,
     workers: int = 1,
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -89,27 +91,36 @@ def serve(
     ``workers``, each is a process that opens the same memory-mapped files. Raises :class:`GraphServerError` if the
     address cannot be used and :class:`kgr1.errors.GraphError` if a graph cannot be opened, both before start-up.
     """
-    limits = limits or ServerLimits()
+    options = options or ServerOptions()
     with closing(bind(host, port)) as listener:
         url = address_of(listener)
         if workers == 1:
-            _run(graphs, limits, listener, lambda: on_ready(url))
+            _run(graphs, options, listener, lambda: on_ready(url))
             return
         for path in graphs.values():  # a graph that cannot be opened is one error here instead of one a process
             GraphStore.open(path).close()
-        run_workers(partial(_run, graphs, limits), listener, workers, lambda: on_ready(url), SHUTDOWN_S + 2)
+        with shared_folder() as folder:
+            run_workers(
+                partial(_run, graphs, options),
+                listener,
+                workers,
+                lambda: on_ready(url),
+                SHUTDOWN_S + 2,
+                on_end=lambda pid: forget_process(pid, folder),
+            )
 
 
 def _run(
     graphs: Mapping[str, Path],
-    limits: ServerLimits,
+    options: ServerOptions,
     listener: socket.socket,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
+    configure(options.logs)
     with ExitStack() as stack:
         opened = {name: stack.enter_context(closing(GraphStore.open(path))) for name, path in graphs.items()}
         stack.enter_context(suppress(KeyboardInterrupt))  # uvicorn raises it again after a clean end
-        _Server(create_app(opened, limits), on_ready).run(sockets=[listener])
+        _Server(create_app(opened, options), on_ready).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -155,12 +166,16 @@ class BackgroundServer:
         host: str = DEFAULT_HOST,
         port: int = 0,
         limits: ServerLimits | None = None,
+        options: ServerOptions | None = None,
     ) -> None:
+        options = options or ServerOptions()
+        if limits is not None:
+            options = options._replace(limits=limits)
         self._listener = bind(host, port)
         self.url = address_of(self._listener)
         self.port: int = self._listener.getsockname()[1]
         ready = threading.Event()
-        self._server = _Server(create_app(graphs, limits), ready.set)
+        self._server = _Server(create_app(graphs, options), ready.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         if not ready.wait(SHUTDOWN_S):

@@ -9,8 +9,9 @@ observation before the next line.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from kgr1.server import wire
 from kgr1.server.body import drain
 from kgr1.server.desk import Answer, Desk, outcomes
+from kgr1.server.gate import passing
 from kgr1.server.problems import RequestError
 from kgr1.server.runner import Runner
 from kgr1.server.wire import Refusal
@@ -34,7 +36,7 @@ class StreamReply(Response):
 
     What ends a stream early (the graph is unreachable, the server stops, the client sends nothing for
     ``body_timeout_s``) is told in a last line that is an :class:`kgr1.server.wire.ErrorReply`, or by a status if
-    nothing was sent yet. ``count`` gets every batch that was answered.
+    nothing was sent yet.
     """
 
     def __init__(
@@ -43,14 +45,12 @@ class StreamReply(Response):
         desk: Desk,
         runner: Runner,
         stopping: asyncio.Event,
-        count: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
         super().__init__()
         self._graph = graph
         self._desk = desk
         self._runner = runner
         self._stopping = stopping
-        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer until the request ends."""
@@ -70,8 +70,9 @@ class StreamReply(Response):
         try:
             with self._runner.admitted():
                 async for lines in self._batches(receive):
+                    started = time.perf_counter()
                     answer = await self._runner.run(self._answer, lines)
-                    self._count(answer)
+                    passing(scope).count(answer, time.perf_counter() - started)
                     await write(answer.body, True)
         except RequestError as error:
             if not began:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kgr1.errors import GraphServerError
 from kgr1.server import wire
+from kgr1.server.tokens import Secret
 from kgr1.server.wire import ErrorReply
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
@@ -43,14 +44,16 @@ class Transport:
     change.
     """
 
-    def __init__(self, url: str, *, timeout_s: float, retries: int, backoff_s: float) -> None:
+    def __init__(self, url: str, secret: Secret | None, *, timeout_s: float, retries: int, backoff_s: float) -> None:
         self.url = url.rstrip("/")
+        self.secret = secret
         self.timeout_s = timeout_s
         self.retries = retries
         self.backoff_s = backoff_s
         host = _host(self.url)
         self._http = httpx.Client(
             timeout=timeout_s,
+            headers={"authorization": secret.header} if secret else None,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=KEEP_ALIVE_S),
             trust_env=host not in LOOPBACK,  # a proxy cannot reach this machine's loopback
         )

@@ -25,6 +25,10 @@ QUERY_PATH = "/v1/query"
 STREAM_PATH = "/v1/stream"
 GRAPHS_PATH = "/v1/graphs"
 HEALTH_PATH = "/healthz"
+METRICS_PATH = "/metrics"
+OPEN_PATHS = frozenset({HEALTH_PATH, METRICS_PATH})
+"""Paths that need no token."""
+_PATHS = frozenset({QUERY_PATH, STREAM_PATH, GRAPHS_PATH, HEALTH_PATH, METRICS_PATH})
 
 _FIELDS = frozenset(Query.model_fields)
 
@@ -117,6 +121,11 @@ def read_query(value: object) -> Query | Refusal:
         offset=value.get("offset") or 0,
         limit=value.get("limit"),
     )
+
+
+def known_path(path: str) -> str:
+    """The path if this server has it, else ``other``: metrics must not grow with what clients make up."""
+    return path if path in _PATHS else "other"
 
 
 def read_operation(name: str) -> Operation | None:
