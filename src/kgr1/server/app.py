@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 import kgr1
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.server import problems, stream, wire
+from kgr1.server import legacy, problems, stream, wire
 from kgr1.server.body import drain, read_body
 from kgr1.server.desk import Desk, check_protocol
 from kgr1.server.gate import Gate, passing
@@ -93,7 +93,29 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], options: ServerOptions | No
         check_protocol(protocol)
         return StreamReply(desk.resolve(graph), desk, runner, app.state.stopping)
 
+    _add_legacy(app, desk, runner)
     return app
+
+
+def _add_legacy(app: FastAPI, desk: Desk, runner: Runner) -> None:
+    """The endpoints of the released server; see :mod:`kgr1.server.legacy`."""
+
+    @app.post(wire.RETRIEVE_PATH, response_class=Response, include_in_schema=False)
+    async def retrieve(request: Request) -> Response:
+        async with _admitted(request, runner, desk.limits):
+            body = await read_body(request, desk.limits)
+            started = time.perf_counter()
+            answer = await runner.run(legacy.retrieve, desk, body)
+        passing(request.scope).count(answer, time.perf_counter() - started)
+        return Response(answer.body, media_type="application/json")
+
+    @app.get(wire.LEGACY_HEALTH_PATH, include_in_schema=False)
+    async def legacy_health() -> dict[str, str]:
+        return {"status": "healthy", "service": "kg_retrieval"}
+
+    @app.get(wire.ACTIONS_PATH, include_in_schema=False)
+    async def legacy_actions() -> dict[str, Any]:
+        return legacy.actions(desk)
 
 
 _REQUEST_SCHEMA: dict[str, Any] = {

@@ -26,9 +26,12 @@ STREAM_PATH = "/v1/stream"
 GRAPHS_PATH = "/v1/graphs"
 HEALTH_PATH = "/healthz"
 METRICS_PATH = "/metrics"
-OPEN_PATHS = frozenset({HEALTH_PATH, METRICS_PATH})
+RETRIEVE_PATH = "/retrieve"  # these three are the released server's
+LEGACY_HEALTH_PATH = "/health"
+ACTIONS_PATH = "/actions"
+OPEN_PATHS = frozenset({HEALTH_PATH, LEGACY_HEALTH_PATH, METRICS_PATH})
 """Paths that need no token."""
-_PATHS = frozenset({QUERY_PATH, STREAM_PATH, GRAPHS_PATH, HEALTH_PATH, METRICS_PATH})
+_PATHS = OPEN_PATHS | {QUERY_PATH, STREAM_PATH, GRAPHS_PATH, RETRIEVE_PATH, ACTIONS_PATH}
 
 _FIELDS = frozenset(Query.model_fields)
 
