@@ -168,7 +168,7 @@ def test_health_and_graphs(server: BackgroundServer, store: GraphStore) -> None:
 
 def test_the_schema_describes_the_endpoints(server: BackgroundServer) -> None:
     paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/query", "/v1/stream", "/v1/graphs", "/healthz", "/metrics"}
+    assert set(paths) == {"/v1/query", "/v1/stream", "/v1/graphs", "/v1/search", "/healthz", "/metrics"}
 
 
 def test_batch_limit(store: GraphStore) -> None:

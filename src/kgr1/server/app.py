@@ -7,6 +7,7 @@ wrong with the request in an :class:`kgr1.server.wire.ErrorReply`.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -69,6 +70,13 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], options: ServerOptions | No
     @app.get(wire.GRAPHS_PATH, response_model=wire.GraphsResponse)
     async def list_graphs() -> Response:
         return json_response(await runner.run(desk.describe))
+
+    @app.get(wire.SEARCH_PATH, response_model=wire.SearchResponse, responses={404: {"model": ErrorReply}})
+    async def search(text: str = "", graph: str | None = None, count: str = "10") -> Response:
+        if not re.fullmatch(r"[1-9]\d{0,2}", count) or int(count) > wire.MAX_MATCHES:
+            message = f"'count' is a whole number from 1 to {wire.MAX_MATCHES}."
+            raise RequestError(422, "BAD_REQUEST", message)
+        return json_response(await runner.run(desk.search, graph, text, int(count)))
 
     @app.get(wire.METRICS_PATH, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:

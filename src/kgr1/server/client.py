@@ -110,6 +110,18 @@ class GraphClient:
                 return
             yield from self._stream(batch)
 
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities with a name like the text, as (name, identifier).
+
+        At most 100 at once; nothing is found for a text of more than 2,000 characters.
+        """
+        graph, _ = self._handshake()
+        if len(text) > wire.MAX_SEARCH_CHARS or wire.has_half_pair(text) or count < 1:
+            return []
+        params = {"graph": graph, "text": text, "count": str(min(count, wire.MAX_MATCHES))}
+        reply = self._parse(wire.SearchResponse, self._transport.request("GET", wire.SEARCH_PATH, params=params))
+        return [(match.name, match.id) for match in reply.matches]
+
     def info(self) -> GraphInfo:
         """Counts of the graph, fetched from the server now."""
         return self._choose(self._get_offer())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from kgr1.errors import GraphServerError
-from kgr1.graph.api import GraphInfo, KnowledgeGraph
+from kgr1.graph.api import GraphInfo, KnowledgeGraph, NameSearch
 from kgr1.server import wire
 from kgr1.server.problems import RequestError
 from kgr1.server.wire import Refusal, ServerLimits
@@ -80,6 +80,26 @@ class Desk:
             raise RequestError(422, "NAME_TOO_LONG", message)
         return name if name in self.graphs else None
 
+    def search(self, graph: str | None, text: str, count: int) -> wire.SearchResponse:
+        """Entities of a graph by name; raises :class:`RequestError` if that is not possible."""
+        if len(text) > wire.MAX_SEARCH_CHARS:
+            message = f"The text has {len(text)} characters, more than {wire.MAX_SEARCH_CHARS}; search for less."
+            raise RequestError(422, "NAME_TOO_LONG", message)
+        name = self.resolve(graph)
+        if name is None:
+            known = ", ".join(sorted(self.graphs)[:10]) or "none"
+            raise RequestError(
+                404, "NO_SUCH_GRAPH", f"This graph is not loaded on the server; its graphs are: {known}."
+            )
+        backend = self.graphs[name]
+        if not isinstance(backend, NameSearch):
+            raise RequestError(501, "NO_SEARCH", f"The graph '{name}' has no search; ask it for relations of a name.")
+        try:
+            found = backend.search(text, count) if text.strip() else []
+        except GraphServerError as error:
+            raise self._unavailable(name, error) from error
+        return wire.SearchResponse(matches=[wire.Match(name=shown, id=key) for shown, key in found[:count]])
+
     def ask(self, name: str | None, queries: Sequence[Query | Refusal]) -> list[Reply]:
         """One reply a query, in order; a query that could not be read is its own reply.
 
@@ -112,13 +132,16 @@ class Desk:
         try:
             return _ask(graph, queries)
         except GraphServerError as error:
-            logger.warning("graph %r does not answer: %s", name, error)
-            message = f"The graph '{name}' cannot be reached by the server now; try again later."
-            raise RequestError(503, "GRAPH_UNAVAILABLE", message) from error
+            raise self._unavailable(name, error) from error
         except Exception:
             logger.exception("a batch of %d queries failed on graph %r", len(queries), name)
         # One query that trips the backend must not spoil the others of its batch.
         return [_ask_alone(graph, query) for query in queries]
+
+    def _unavailable(self, name: str, error: GraphServerError) -> RequestError:
+        logger.warning("graph %r does not answer: %s", name, error)
+        message = f"The graph '{name}' cannot be reached by the server now; try again later."
+        return RequestError(503, "GRAPH_UNAVAILABLE", message)
 
     def _cut(self, observation: Observation) -> Observation:
         most = self.limits.max_results

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import KnowledgeGraph
@@ -120,13 +120,22 @@ def _run(
     with ExitStack() as stack:
         opened = {name: stack.enter_context(closing(GraphStore.open(path))) for name, path in graphs.items()}
         stack.enter_context(suppress(KeyboardInterrupt))  # uvicorn raises it again after a clean end
-        _Server(create_app(opened, options), on_ready).run(sockets=[listener])
+        app = create_app(opened, options)
+        _Server(app, on_ready, app.state.stopping.set).run(sockets=[listener])
+
+
+def serve_app(
+    app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0, on_ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve any ASGI application in this process until SIGINT or SIGTERM, as :func:`serve` does graphs."""
+    with closing(bind(host, port)) as listener, suppress(KeyboardInterrupt):
+        _Server(app, lambda: on_ready(address_of(listener))).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with a callback for the moment it accepts requests."""
+    """uvicorn with callbacks for the moments at which it accepts requests and begins to stop."""
 
-    def __init__(self, app: FastAPI, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -137,11 +146,11 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=SHUTDOWN_S,
             )
         )
-        self._app = app
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.stopping.set()
+        self._on_stop()
         await super().shutdown(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -175,7 +184,8 @@ class BackgroundServer:
         self.url = address_of(self._listener)
         self.port: int = self._listener.getsockname()[1]
         ready = threading.Event()
-        self._server = _Server(create_app(graphs, options), ready.set)
+        app = create_app(graphs, options)
+        self._server = _Server(app, ready.set, app.state.stopping.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         if not ready.wait(SHUTDOWN_S):
