@@ -44,3 +44,16 @@ class KnowledgeGraph(Protocol):
     def close(self) -> None:
         """Release files or connections; calling it twice is fine."""
         ...
+
+
+@runtime_checkable
+class NameSearch(Protocol):
+    """What a graph may offer besides retrieval: finding entities by a name that is only about right."""
+
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities as (display name, identifier), best first.
+
+        Those that the text names exactly come first, then those it names after normalisation, then the closest ones.
+        Raises :class:`kgr1.errors.GraphServerError` only if the backend cannot answer.
+        """
+        ...

@@ -155,6 +155,14 @@ class GraphStore:
             bytes=header.bytes if self.path is not None else 0,
         )
 
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities as (display name, identifier); see :class:`kgr1.graph.api.NameSearch`."""
+        self._alive()
+        found = dict.fromkeys(self.entities.find(text))
+        for name in self.entities.closest(text, count):
+            found.update(dict.fromkeys(self.entities.find(name)))
+        return [(self.entities.name(symbol), self.entities.id(symbol)) for symbol in islice(found, count)]
+
     @property
     def max_degree(self) -> int:
         """Most triples at one entity, as subject or object."""
