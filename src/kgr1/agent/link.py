@@ -1,0 +1,304 @@
+"""Topic entities in free text: which parts of a question are names of entities.
+
+1. Every run of words is looked up (:mod:`kgr1.agent.spans`, :mod:`kgr1.agent.names`), in several spellings. A name that
+   several entities bear gives all of them.
+2. Each hit gets a score between 0 and 1 from what speaks for a name: its length, letter case, quotation marks, relations
+   that share words with the rest of the question, its degree. Function words and words that the graph uses in its
+   relations speak against it.
+3. Where nothing convincing was found, the closest names in the graph are compared with the runs of words that are left:
+   the same words without accents and punctuation, a part of a longer name, or a typing error. At most :data:`MAX_FUZZY`
+   runs are tried.
+4. Of names that overlap, the set that covers the question best is kept; long names count more than their parts.
+
+Nothing is learned from a question set and no language is assumed beyond a short list of English function words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+from kgr1.agent.names import Names
+from kgr1.agent.rank import words_of
+from kgr1.agent.spans import (
+    Piece,
+    Span,
+    fold,
+    forms_of,
+    is_function_word,
+    is_quoted,
+    pieces_of,
+    spans_of,
+    without_bracket,
+)
+from kgr1.graph.api import KnowledgeGraph, NameMatch
+from kgr1.types import Record
+
+MAX_FUZZY = 24
+"""Runs of words compared with the closest names of the graph for one question."""
+
+MIN_SCORE = 0.35
+"""A name with a lower score is not taken for a topic."""
+
+_CONVINCING = 0.8  # no closest names are looked for inside or around such a name
+_GAP = 0.35  # a topic's score is at most this much below the best one
+_CLOSEST = 8  # names compared for one run of words
+_TYPO = 0.84  # likeness from which two names are the same with a typing error
+_WEIGHED = 16  # entities whose relations are read for one question
+_COVER_POWER = 1.5  # above 1: one long name covers more than two names of half its length
+
+
+class Link(Record):
+    """A part of a question and the entity it names.
+
+    ``text`` is ``question[start:end]``. ``exact`` is False if only a similar name was found. ``others`` are further
+    bearers of the same name, the likeliest first.
+    """
+
+    name: str
+    id: str
+    text: str
+    start: int
+    end: int
+    score: float
+    exact: bool = True
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Mention:
+    """A span with the entities it may stand for, the likeliest first."""
+
+    span: Span
+    bearers: tuple[NameMatch, ...]
+    distance: float  # 0: spelled as in the graph; larger: further from it
+    exact: bool
+    score: float = 0.0
+
+
+def link(question: str, graph: KnowledgeGraph, *, limit: int = 3, graph_id: str | None = None) -> tuple[Link, ...]:
+    """The topic entities of a question, at most ``limit``, the most convincing first; empty if nothing is found.
+
+    ``graph_id`` looks in one question graph of a store. Raises :class:`kgr1.errors.GraphServerError` if the graph does
+    not answer.
+    """
+    found = find_links(question, graph, graph_id=graph_id)
+    if not found:
+        return ()
+    bar = max(MIN_SCORE, found[0].score - _GAP)
+    return tuple(each for each in found if each.score >= bar)[:limit]
+
+
+def find_links(question: str, graph: KnowledgeGraph, *, graph_id: str | None = None) -> tuple[Link, ...]:
+    """All names in a question that do not overlap, by descending score, doubtful ones included.
+
+    Raises what :func:`link` does.
+    """
+    names = Names(graph, graph_id)
+    pieces = pieces_of(question)
+    mentions = list(_exact(question, pieces, names))
+    text = _Text(question, pieces)
+    scored = text.score(mentions, names)
+    fuzzy = _fuzzy(text, scored, names)
+    if fuzzy:
+        scored += text.score(fuzzy, names)
+    kept = _cover(scored)
+    kept.sort(key=lambda mention: (-mention.score, mention.span.start))
+    return tuple(_as_link(mention) for mention in kept)
+
+
+def _as_link(mention: _Mention) -> Link:
+    best, *others = mention.bearers
+    return Link(
+        name=best.name,
+        id=best.id,
+        text=mention.span.text,
+        start=mention.span.start,
+        end=mention.span.end,
+        score=round(mention.score, 4),
+        exact=mention.exact,
+        others=tuple(other.name for other in others),
+    )
+
+
+def _exact(question: str, pieces: Sequence[Piece], names: Names) -> Iterable[_Mention]:
+    """Spans that are names as they stand, or in another spelling of the same name."""
+    forms = {span: forms_of(span.text) for span in spans_of(question, pieces)}
+    found = names.find([form.text for spellings in forms.values() for form in spellings])
+    for span, spellings in forms.items():
+        hits = [form for form in spellings if form.text in found]
+        if hits:
+            nearest = min(form.distance for form in hits)
+            bearers = [match for form in hits if form.distance == nearest for match in found[form.text]]
+            yield _Mention(span, tuple(dict.fromkeys(bearers)), float(nearest), exact=True)
+
+
+class _Text:
+    """A question and what its words say about the names in it."""
+
+    def __init__(self, question: str, pieces: Sequence[Piece]) -> None:
+        self.question = question
+        self.pieces = pieces
+        words = [piece.text for piece in pieces if piece.is_word and piece.text[0].isalpha()]
+        capitals = sum(word[0].isupper() for word in words[1:])
+        # Casing tells something only where some words have a capital and others have none.
+        self.cased = 0 < capitals < len(words) - 1
+        self.relation_words: set[str] = set()
+
+    def words(self, span: Span) -> list[str]:
+        """The words of a span."""
+        return [piece.text for piece in self.pieces[span.first : span.last + 1] if piece.is_word]
+
+    def rest(self, span: Span) -> set[str]:
+        """Stems of the telling words outside a span."""
+        outside = [*self.pieces[: span.first], *self.pieces[span.last + 1 :]]
+        words = [piece.text for piece in outside if piece.is_word and not is_function_word(piece.text)]
+        return {stem for word in words for stem in words_of(word) if len(stem) > 2}
+
+    def score(self, mentions: Sequence[_Mention], names: Names) -> list[_Mention]:
+        """The mentions with their scores, and their bearers by what the question asks of them."""
+        rough = sorted(mentions, key=lambda m: (-self._surface(m), m.span.start, m.span.last))
+        looked_at = [match.name for mention in rough for match in mention.bearers[:4]]
+        relations = names.relations(list(dict.fromkeys(looked_at))[:_WEIGHED])
+        stems = {name: {stem for r in found for stem in words_of(r)} for name, found in relations.items()}
+        self.relation_words |= {stem for found in stems.values() for stem in found if len(stem) > 2}
+        scored = []
+        for mention in mentions:
+            rest = self.rest(mention.span)
+
+            def fits(match: NameMatch, rest: set[str] = rest) -> int:
+                return min(len(rest & stems.get(match.name, set())), 3)
+
+            bearers = sorted(mention.bearers, key=lambda m: (-fits(m), -m.degree, m.name))
+            asked = 0.5 * fits(bearers[0]) + 0.12 * min(math.log2(1 + bearers[0].degree), 8)
+            z = self._surface(mention) + self._against(mention.span) + asked
+            scored.append(replace(mention, bearers=tuple(bearers), score=1 / (1 + math.exp(-z))))
+        return scored
+
+    def _surface(self, mention: _Mention) -> float:
+        """Evidence for a name from the question alone, as log-odds."""
+        span = mention.span
+        words = self.words(span)
+        telling = [word for word in words if not is_function_word(word)]
+        z = -0.6 + 0.9 * min(len(telling), 3) - 0.6 * mention.distance
+        letters = sum(len(word) for word in telling)
+        z += 0.06 * min(letters, 15)
+        if is_quoted(self.question, span):
+            z += 1.5
+        if "_" in span.text:
+            z += 2.0
+        if not telling:
+            z -= 4.0
+        if all(word.isdigit() for word in words):
+            z -= 1.5
+        if self.cased:
+            z += self._casing(span, words, telling)
+        return z
+
+    def _casing(self, span: Span, words: Sequence[str], telling: Sequence[str]) -> float:
+        capital = [word[0].isupper() or not word[0].isalpha() for word in telling or words]
+        if span.first == 0 and len(words) == 1:
+            return 0.0  # the first word has a capital anyway
+        if all(capital):
+            return 1.2
+        return 0.0 if any(capital) else -1.5
+
+    def _against(self, span: Span) -> float:
+        """Evidence against a name: the graph uses its words for relations."""
+        telling = [word for word in self.words(span) if not is_function_word(word)]
+        if not telling:
+            return 0.0
+        used = [all(stem in self.relation_words for stem in words_of(word)) for word in telling]
+        if all(used) and not (self.cased and telling[0][0].isupper() and span.first > 0):
+            return -2.0 if len(telling) == 1 else -1.0
+        return 0.0
+
+
+def _fuzzy(text: _Text, found: Sequence[_Mention], names: Names) -> list[_Mention]:
+    """Mentions by similar names, in the parts of a question where no convincing name stands."""
+    convincing = [m.span for m in _cover(found) if m.score >= _CONVINCING]
+    taken = {(m.span.first, m.span.last) for m in found if m.score >= MIN_SCORE}
+    tries = []
+    for span in spans_of(text.question, text.pieces):
+        ends = text.pieces[span.first], text.pieces[span.last]
+        words = text.words(span)
+        if len(words) > 8 or not all(end.is_word for end in ends) or (span.first, span.last) in taken:
+            continue
+        if is_function_word(ends[0].text) and ends[0].text.casefold() != "the" or is_function_word(ends[1].text):
+            continue
+        if sum(len(word) for word in words) < 4 or any(_within(span, other) for other in convincing):
+            continue
+        overlapping = any(_overlap(span, other) for other in convincing)
+        capitals = sum(word[0].isupper() for word in words) if text.cased else 0
+        tries.append((overlapping, -capitals, -len(words) if len(words) <= 4 else 0, span.first, span))
+    tries.sort()
+    mentions = []
+    for overlapping, *_, span in tries[:MAX_FUZZY]:
+        mention = _similar(span, names, words_only=overlapping)
+        if mention is not None:
+            mentions.append(mention)
+    return mentions
+
+
+def _similar(span: Span, names: Names, *, words_only: bool) -> _Mention | None:
+    """The entities with the name most like a span; with ``words_only`` only those of the same words."""
+    asked = fold(forms_of(span.text)[-1].text if span.text.endswith(("'s", "’s")) else span.text)
+    best: dict[float, list[NameMatch]] = {}
+    for match in names.closest(span.text, _CLOSEST):
+        distance = _distance(asked, match.name)
+        if distance is not None and (distance < 1 or not words_only):
+            best.setdefault(distance, []).append(match)
+    if not best:
+        return None
+    distance = min(best)
+    return _Mention(span, tuple(dict.fromkeys(best[distance])), distance, exact=False)
+
+
+def _distance(asked: str, name: str) -> float | None:
+    """How far a name is from the words asked for, None if it is another one."""
+    plain = fold(without_bracket(name))
+    if asked in (fold(name), plain):
+        return 0.3
+    if not asked or not plain:
+        return None
+    short, long = asked.split(), plain.split()
+    if any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1)):
+        return 1.5 + 1.5 * (1 - len(asked) / len(plain))
+    matcher = SequenceMatcher(None, asked, plain, autojunk=False)
+    if len(asked) >= 5 and matcher.quick_ratio() >= _TYPO and (ratio := matcher.ratio()) >= _TYPO:
+        return 1.0 + 6 * (1 - ratio)
+    return None
+
+
+def _within(span: Span, other: Span) -> bool:
+    return other.first <= span.first and span.last <= other.last
+
+
+def _overlap(span: Span, other: Span) -> bool:
+    return span.first <= other.last and other.first <= span.last
+
+
+def _cover(mentions: Sequence[_Mention]) -> list[_Mention]:
+    """The mentions that do not overlap and together cover most, by dynamic programming over their ends."""
+    ordered = sorted(mentions, key=lambda m: (m.span.last, -m.span.first, -m.score))
+    best: list[tuple[float, int, int]] = [(0.0, -1, -1)]  # weight, mention taken, state before it
+    ends: list[int] = [-1]
+    for number, mention in enumerate(ordered):
+        before = max(i for i, end in enumerate(ends) if end < mention.span.first)
+        weight = best[before][0] + _weight(mention)
+        if weight > best[-1][0]:
+            best.append((weight, number, before))
+            ends.append(mention.span.last)
+    kept = []
+    state = len(best) - 1
+    while state > 0:
+        _, number, state = best[state]
+        kept.append(ordered[number])
+    return kept[::-1]
+
+
+def _weight(mention: _Mention) -> float:
+    letters = sum(map(str.isalnum, mention.span.text))
+    return mention.score * float(letters) ** _COVER_POWER
