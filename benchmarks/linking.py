@@ -1,6 +1,6 @@
 """Topic entities found in the text of questions, against the topics that the question sets give.
 
-    python benchmarks/linking.py FOLDER [FOLDER ...] [--limit 500] [--split test] [--seed 0] [--show 0]
+    python benchmarks/linking.py FOLDER [FOLDER ...] [--limit 500] [--split test] [--change lower] [--show]
 
 A folder holds ``questions.jsonl.gz`` (or ``questions.jsonl``) in the plain format and a graph as ``kg.tsv.gz`` or
 ``tkg.tsv.gz``, whose columns after the third (dates) are passed over. Questions without topics are left out. For each
@@ -11,6 +11,9 @@ folder:
 - R@1, R@3: the share of the given topics among the first one or three of all names found, by score;
 - ms: time for one question, median and 95th percentile, in one process.
 
+``--change lower`` asks every question in lower case, ``--change typo`` with one letter of one given topic changed, left
+out, doubled or swapped with the next (in names of five letters or more).
+
 A linked name counts if it is the given one, or has the same lookup key.
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -50,7 +54,8 @@ def main() -> None:
         graph = GraphStore.from_triples(read_graph(folder), name=folder.name)
         questions = load_questions(folder, split=options.split, seed=options.seed)
         asked = [question for question in questions if question.topics][: options.limit]
-        rows = [measure(question, graph, show=options.show > 0) for question in asked]
+        rng = random.Random(options.seed)
+        rows = [measure(changed(question, options.change, rng), graph, show=options.show) for question in asked]
         means.append(_print(folder.name, rows))
     if len(means) > 1:
         print(f"{'mean':<20}{'':>10}" + "".join(f"{statistics.mean(m):>8.3f}" for m in zip(*means, strict=True)))
@@ -74,6 +79,24 @@ def measure(question: Question, graph: GraphStore, *, show: bool = False) -> Row
         recall_3=len(wanted & set(found[:3])) / len(wanted),
         seconds=seconds,
     )
+
+
+def changed(question: Question, change: str, rng: random.Random) -> Question:
+    """The question in lower case, or with a typing error in a topic, or as it is."""
+    text = question.text.casefold() if change == "lower" else question.text
+    places = [text.casefold().find(topic.casefold()) for topic in question.topics]
+    places = [
+        p + i for p, t in zip(places, question.topics, strict=True) if p >= 0 and len(t) > 4 for i in range(len(t))
+    ]
+    letters = [place for place in places if text[place : place + 2].isalpha()]
+    if change == "typo" and letters:
+        place = rng.choice(letters)
+        here, following = text[place], text[place + 1]
+        error = rng.choice(
+            [("a" if here == "e" else "e") + following, following, here * 2 + following, following + here]
+        )
+        text = text[:place] + error + text[place + 2 :]
+    return question.model_copy(update={"text": text})
 
 
 def read_graph(folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -106,7 +129,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--split", help="only questions of this split")
     parser.add_argument("--limit", type=int, default=500, help="questions of each folder, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", type=int, default=0, help="1 prints the questions whose topics were not met exactly")
+    parser.add_argument("--change", choices=["none", "lower", "typo"], default="none", help="how questions are asked")
+    parser.add_argument("--show", action="store_true", help="print the questions whose topics were not met exactly")
     return parser.parse_args()
 
 

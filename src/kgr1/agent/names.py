@@ -1,8 +1,8 @@
 """Which entities of a graph a text names: through the graph's name index, or by asking queries where it has none.
 
 A graph that satisfies :class:`kgr1.graph.api.NameIndex` is looked up directly. Any other one (a server, an endpoint, a
-question graph inside a store) is asked for the relations of the candidates, in one batch: an entity that is not there is
-answered with ``KG_ENTITY_NOT_FOUND`` and the closest names.
+question graph inside a store) is asked for the relations of the candidates, in one batch: an entity that is not there
+is answered with ``KG_ENTITY_NOT_FOUND`` and the closest names.
 """
 
 from __future__ import annotations

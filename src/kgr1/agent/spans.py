@@ -17,15 +17,40 @@ MAX_PIECES = 16
 MAX_QUESTION_PIECES = 200
 """Words and marks of a question that are looked at, so that a pasted book costs no more than a long question."""
 
-FUNCTION_WORDS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTION_WORDS = _words(
     "a an the of in on at by for from to with as and or but not no is are was were be been being am do does did has "
-    "have had will would can could should may might must shall who whom whose what which when where why how that this "
-    "these those there here it its he she they them his her hers their theirs him i you your we our us me my s t so if "
-    "than then after before during until since between about into over under out up down off more most many much some "
-    "any all both each every other one first last name named list tell give show find please also".split()
+    "have had will would can could should may might must shall who whom whose what which when where why how that "
+    "this these those there here it its he she they them his her hers their theirs him i you your we our us me my s "
+    "t so if than then after before during until since between about into over under out up down off more most many "
+    "much some any all both each every other one first last also please"
 )
-"""English words that are no name when they stand alone. Short on purpose: letter case, the words of the graph's own
-relations and the degree of an entity say more, in every language."""
+"""English words that are no name when they stand alone."""
+
+COMMON_WORDS = _words(
+    "name names named list tell give show find year years date dates day days month time times today now period "
+    "start end began begin ended born birth die died dies death live lived lives work worked works play played "
+    "plays player speak speaks spoken spoke language languages make made makes write wrote written writes direct "
+    "directed director film films movie movies book books song songs album albums music artist actor actors actress "
+    "star starred stars country countries city cities state states nation place places location area people person "
+    "persons man woman men women male female gender sex family father mother parent parents son daughter child "
+    "children brother sister wife husband spouse married marry couple friend team teams game games sport sports "
+    "position type types kind kinds genre part member leader president governor king queen company organization "
+    "school college university study studied win won wins award awards receive received title called known famous "
+    "popular used use uses found founded founder release released produce produced profession job character "
+    "characters religion currency capital war battle event number date series show shows station"
+)
+"""English words of many questions that are seldom what a question is about. They count against a name only where
+neither letter case nor longer names speak for it; other languages do without."""
+
+MONTHS = _words(
+    "january february march april may june july august september october november december jan feb mar apr jun jul "
+    "aug sep sept oct nov dec"
+)
 
 _PIECE = re.compile(r"['’`]s\b|[^\W_]+(?:['’`_]+[^\W_]+)*['’`]?(?!\w)|\w+|[^\w\s]")
 _NO_BLANK_BEFORE = re.compile(r"\s+(?=[.,;:!?)\]}’']|-\s)")
@@ -35,6 +60,7 @@ _OPENING = frozenset("([{\"“‘'«#$¡¿.@&*+-")
 _CLOSING = frozenset(")]}\"”’'»!?.%+*°$")
 _QUOTES = frozenset("\"“”„«»'‘’`")
 _SPECIAL = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ß": "ss", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
+_NUMBER = re.compile(r"\d+(?:st|nd|rd|th|s)?", re.IGNORECASE)
 _BRACKETED = re.compile(r"\s*[(\[][^()\[\]]*[)\]]$")
 
 
@@ -152,6 +178,21 @@ def without_bracket(name: str) -> str:
 def is_function_word(word: str) -> bool:
     """True for a word that is no name when it stands alone."""
     return word.casefold().strip("'’`") in FUNCTION_WORDS
+
+
+def is_common_word(word: str) -> bool:
+    """True for a word that many questions have, function words included."""
+    word = word.casefold().strip("'’`")
+    return word in COMMON_WORDS or word in FUNCTION_WORDS
+
+
+def is_date_part(word: str) -> bool:
+    """True for a number or a month.
+
+    >>> [word for word in ("April", "12th", "1990s", "Aprilia") if is_date_part(word)]
+    ['April', '12th', '1990s']
+    """
+    return word.casefold() in MONTHS or bool(_NUMBER.fullmatch(word))
 
 
 def is_quoted(text: str, span: Span) -> bool:
