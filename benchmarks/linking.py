@@ -84,11 +84,10 @@ def measure(question: Question, graph: GraphStore, *, show: bool = False) -> Row
 def changed(question: Question, change: str, rng: random.Random) -> Question:
     """The question in lower case, or with a typing error in a topic, or as it is."""
     text = question.text.casefold() if change == "lower" else question.text
-    places = [text.casefold().find(topic.casefold()) for topic in question.topics]
-    places = [
-        p + i for p, t in zip(places, question.topics, strict=True) if p >= 0 and len(t) > 4 for i in range(len(t))
-    ]
-    letters = [place for place in places if text[place : place + 2].isalpha()]
+    lower = text.casefold()
+    begins = [(lower.find(topic.casefold()), len(topic)) for topic in question.topics if len(topic) > 4]
+    places = [begin + i for begin, length in begins if begin >= 0 for i in range(length - 1)]
+    letters = [place for place in places if len(text[place : place + 2]) == 2 and text[place : place + 2].isalpha()]
     if change == "typo" and letters:
         place = rng.choice(letters)
         here, following = text[place], text[place + 1]
