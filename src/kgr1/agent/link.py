@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from typing import Literal
 
 from kgr1.agent.names import Names
 from kgr1.agent.rank import words_of
@@ -36,6 +37,7 @@ from kgr1.agent.spans import (
     pieces_of,
     spans_of,
     without_bracket,
+    without_possessive,
 )
 from kgr1.graph.api import KnowledgeGraph, NameMatch
 from kgr1.types import Record
@@ -48,36 +50,38 @@ MIN_SCORE = 0.2
 
 _LOWEST = 0.15  # with this score a name is a topic if there is no other
 _CONVINCING = 0.8  # no closest names are looked for inside or around such a name
-_GAP = 0.25  # a topic scores at most this much less than the best one
+_GAP = 0.2  # a topic scores at most this much less than the best one
 _OBSCURE = 20  # facts below which a name may be meant as a part of a longer one
 _KNOWN = 20  # times as many facts the longer one has
 _CLOSEST = 8  # names compared for one run of words
-_TYPO = 0.84  # likeness from which two names are the same with a typing error
+_TYPO = 0.8  # likeness from which two names are the same with a typing error
 _WEIGHED = 16  # entities whose relations are read for one question
 _COVER_POWER = 1.5  # above 1: one long name covers more than two names of half its length
 
 
 WEIGHTS = {
-    "bias": -1.5,
-    "words": 0.5,
-    "letters": 0.9,
+    "bias": -1.9,
+    "words": 0.75,
+    "letters": 0.8,
     "other spelling": -0.4,
-    "similar": -0.7,
-    "unlike": -1.0,
+    "folded": -0.3,
+    "part": -0.9,
+    "missing part": -0.8,
+    "unlike": -1.1,
     "quoted": 1.0,
-    "underscore": 1.1,
+    "underscore": 1.9,
     "function words": -2.0,
-    "date": -2.3,
-    "capitals": 0.9,
+    "date": -1.9,
+    "capitals": 1.0,
     "no capital": -1.9,
-    "relation words": -1.0,
-    "common words": -2.1,
-    "lower-case name": -0.3,
-    "begins with a function word": -0.2,
-    "after an article": -0.5,
-    "facts": 0.4,
-    "asked of it": 0.9,
-    "facts of one kind": -0.7,
+    "relation words": -1.6,
+    "common words": -1.9,
+    "lower-case name": -0.5,
+    "begins with a function word": -0.5,
+    "after an article": -0.7,
+    "facts": 0.3,
+    "asked of it": 0.7,
+    "facts of one kind": -0.5,
 }
 """What each kind of evidence adds to the log-odds that a name is a topic."""
 
@@ -105,8 +109,8 @@ class _Mention:
 
     span: Span
     bearers: tuple[NameMatch, ...]
-    distance: float  # 0: spelled as in the graph; larger: further from it
-    exact: bool
+    distance: float = 0.0  # in its kind; 0: as near as can be
+    kind: Literal["exact", "folded", "part", "typo"] = "exact"
     score: float = 0.0
     features: Mapping[str, float] = field(default_factory=dict)
 
@@ -153,7 +157,7 @@ def _as_link(mention: _Mention) -> Link:
         start=mention.span.start,
         end=mention.span.end,
         score=round(mention.score, 4),
-        exact=mention.exact,
+        exact=mention.kind == "exact",
         others=tuple(other.name for other in others),
     )
 
@@ -167,7 +171,7 @@ def _exact(question: str, pieces: Sequence[Piece], names: Names) -> Iterable[_Me
         if hits:
             nearest = min(form.distance for form in hits)
             bearers = [match for form in hits if form.distance == nearest for match in found[form.text]]
-            yield _Mention(span, tuple(dict.fromkeys(bearers)), float(nearest), exact=True)
+            yield _Mention(span, tuple(dict.fromkeys(bearers)), float(nearest))
 
 
 class _Text:
@@ -231,9 +235,11 @@ class _Text:
             "bias": 1.0,
             "words": min(len(telling), 4),
             "letters": min(sum(map(len, telling)), 16) / 4,
-            "other spelling": mention.distance if mention.exact else 0.0,
-            "similar": float(not mention.exact),
-            "unlike": 0.0 if mention.exact else mention.distance,
+            "other spelling": mention.distance if mention.kind == "exact" else 0.0,
+            "folded": float(mention.kind == "folded"),
+            "part": float(mention.kind == "part"),
+            "missing part": mention.distance if mention.kind == "part" else 0.0,
+            "unlike": 10 * mention.distance if mention.kind == "typo" else 0.0,
             "quoted": float(is_quoted(self.question, span)),
             "underscore": float("_" in span.text),
             "function words": float(not telling),
@@ -266,8 +272,9 @@ def _fuzzy(text: _Text, found: Sequence[_Mention], names: Names) -> list[_Mentio
         if sum(len(word) for word in words) < 4 or any(_within(span, other) for other in convincing):
             continue
         overlapping = any(_overlap(span, other) for other in convincing)
-        capitals = sum(word[0].isupper() for word in words) if text.cased else 0
-        tries.append((overlapping, -capitals, -len(words) if len(words) <= 4 else 0, span.first, span))
+        common = sum(map(is_common_word, words))
+        small = sum(word[0].islower() for word in words if not is_common_word(word)) if text.cased else 0
+        tries.append((overlapping, common + small, -len(words), span.first, span))
     tries.sort()
     similar = [_similar(span, names, words_only=overlapping) for overlapping, *_, span in tries[:MAX_FUZZY]]
     return [mention for mention in (*similar, *_longer(found, names)) if mention is not None]
@@ -277,7 +284,7 @@ def _longer(found: Sequence[_Mention], names: Names) -> Iterable[_Mention | None
     """Well-known entities whose names begin with an obscure one that was found: "United States" of America."""
     for mention in sorted(_cover(found), key=lambda m: -m.score)[:3]:
         best = mention.bearers[0]
-        if best.degree < _OBSCURE and mention.exact:
+        if best.degree < _OBSCURE and mention.kind == "exact":
             similar = _similar(mention.span, names, words_only=False)
             if similar is not None and similar.bearers[0].degree >= _KNOWN * max(best.degree, 1):
                 yield similar
@@ -285,34 +292,40 @@ def _longer(found: Sequence[_Mention], names: Names) -> Iterable[_Mention | None
 
 def _similar(span: Span, names: Names, *, words_only: bool) -> _Mention | None:
     """The entities with the name most like a span; with ``words_only`` only those of the same words."""
-    asked = fold(forms_of(span.text)[-1].text if span.text.endswith(("'s", "’s")) else span.text)
-    best: dict[float, list[NameMatch]] = {}
+    asked = without_possessive(span.text)
     exact = {match.name for match in names.find([span.text]).get(span.text, ())}
-    for match in names.closest(span.text, _CLOSEST):
-        distance = None if match.name in exact else _distance(asked, match.name)
-        if distance is not None and (distance < 1 or not words_only):
-            best.setdefault(distance, []).append(match)
-    if not best:
+    found = []
+    for match in names.closest(asked, _CLOSEST):
+        mention = None if match.name in exact else _compare(span, fold(asked), match)
+        if mention is not None and (mention.kind == "folded" or not words_only):
+            found.append(mention)
+    if not found:
         return None
-    # Of longer names that hold the words, a well-known one is meant rather than the shortest.
-    distance = min(best, key=lambda d: (d - 0.25 * math.log2(1 + best[d][0].degree) if d >= 1.5 else d - 4, d))
-    bearers = sorted(dict.fromkeys(best[distance]), key=lambda match: (-match.degree, match.name))
-    return _Mention(span, tuple(bearers), distance, exact=False)
+    best = min(found, key=_strangeness)
+    bearers = [m.bearers[0] for m in found if (m.kind, m.distance) == (best.kind, best.distance)]
+    bearers.sort(key=lambda match: (-match.degree, match.name))
+    return replace(best, bearers=tuple(dict.fromkeys(bearers)))
 
 
-def _distance(asked: str, name: str) -> float | None:
-    """How far a name is from the words asked for, None if it is another one."""
-    plain = fold(without_bracket(name))
-    if asked in (fold(name), plain):
-        return 0.3
+def _strangeness(mention: _Mention) -> float:
+    """How unlikely it is that this similar name is meant; of longer names, well-known ones rather than short ones."""
+    known = 0.25 * math.log2(1 + mention.bearers[0].degree)
+    return {"folded": 0.0, "typo": 2.0 + mention.distance, "part": 4.0 + 1.5 * mention.distance - known}[mention.kind]
+
+
+def _compare(span: Span, asked: str, match: NameMatch) -> _Mention | None:
+    """What a name has to do with the words asked for (both without case and accents), None if nothing."""
+    plain = fold(without_bracket(match.name))
+    if asked in (fold(match.name), plain):
+        return _Mention(span, (match,), 0.0, "folded")
     if not asked or not plain:
         return None
     short, long = asked.split(), plain.split()
     if any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1)):
-        return 1.5 + 1.5 * (1 - len(asked) / len(plain))
+        return _Mention(span, (match,), 1 - len(asked) / len(plain), "part")
     matcher = SequenceMatcher(None, asked, plain, autojunk=False)
-    if len(asked) >= 5 and matcher.quick_ratio() >= _TYPO and (ratio := matcher.ratio()) >= _TYPO:
-        return 1.0 + 6 * (1 - ratio)
+    if len(asked) >= 4 and matcher.quick_ratio() >= _TYPO and (ratio := matcher.ratio()) >= _TYPO:
+        return _Mention(span, (match,), 1 - ratio, "typo")
     return None
 
 

@@ -127,8 +127,8 @@ def forms_of(text: str) -> list[Form]:
     """
     text = " ".join(text.split())
     glued = _NO_BLANK_AFTER.sub("", _NO_BLANK_BEFORE.sub("", text))
-    bare = strip_quotes(glued)
-    plain = _POSSESSIVE.sub("", bare).strip() or bare
+    bare = _strip_quotes(glued)
+    plain = without_possessive(bare)
     forms = [Form(text, 0), Form(glued, 0), Form(bare, 0), Form(plain, 0)]
     lower = plain.casefold()
     if len(lower) > 4 and lower.endswith("ies"):
@@ -148,8 +148,17 @@ def forms_of(text: str) -> list[Form]:
     return list(unique.values())
 
 
-def strip_quotes(text: str) -> str:
-    """The text without quotation marks that stand around all of it."""
+def without_possessive(text: str) -> str:
+    """The text without quotation marks around it and without the genitive at its end.
+
+    >>> without_possessive("Ohio's"), without_possessive("the states'")
+    ('Ohio', 'the states')
+    """
+    bare = _strip_quotes(text)
+    return _POSSESSIVE.sub("", bare).strip() or bare
+
+
+def _strip_quotes(text: str) -> str:
     while len(text) > 2 and text[0] in _QUOTES and text[-1] in _QUOTES:
         text = text[1:-1].strip()
     return text
@@ -161,7 +170,7 @@ def fold(text: str) -> str:
     >>> fold("Władysław Sikorski, Jr.")
     'wladyslaw sikorski jr'
     """
-    decomposed = unicodedata.normalize("NFKD", text[:256].casefold())
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text[:256]).casefold())
     letters = "".join(c for c in decomposed if not unicodedata.combining(c)).translate(_SPECIAL)
     return " ".join(re.findall(r"[^\W_]+", re.sub(r"['’`]", "", letters)))
 
