@@ -320,9 +320,9 @@ def _compare(span: Span, asked: str, match: NameMatch) -> _Mention | None:
         return _Mention(span, (match,), 0.0, "folded")
     if not asked or not plain:
         return None
-    short, long = asked.split(), plain.split()
+    short, long = asked.removeprefix("the ").split(), plain.split()
     if any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1)):
-        return _Mention(span, (match,), 1 - len(asked) / len(plain), "part")
+        return _Mention(span, (match,), 1 - len(" ".join(short)) / len(plain), "part")
     matcher = SequenceMatcher(None, asked, plain, autojunk=False)
     if len(asked) >= 4 and matcher.quick_ratio() >= _TYPO and (ratio := matcher.ratio()) >= _TYPO:
         return _Mention(span, (match,), 1 - ratio, "typo")

@@ -126,7 +126,8 @@ def render(
                 if observation.times:
                     piece += show_dates(observation.times[position], most_dates)
                 pieces.append(piece + (beside or {}).get(position, ""))
-            body = lay_out(pieces[:shown], there - shown, dotted)
+            # With no name shown, which page this is says how many there are, too.
+            body = lay_out(pieces[:shown], 0 if page and not shown else there - shown, dotted)
             return ("\n" if layout == "tree" else " ").join(filter(None, (body, note, page)))
 
         shown = _most(text, len(observation.names), count_tokens, budget)
