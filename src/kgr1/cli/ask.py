@@ -94,11 +94,13 @@ def _find_topics(question: str, graph: KnowledgeGraph, *, quiet: bool) -> tuple[
 
 def _describe(found: Link) -> str:
     """A topic, with what was written if that is something else, and the number of its namesakes."""
+    from kgr1.agent.spans import without_possessive
     from kgr1.graph.names import lookup_key
 
     remarks = []
-    if not found.exact or lookup_key(found.text) != lookup_key(found.name):
-        remarks.append(f"for {found.text}")
+    written = without_possessive(found.text)
+    if lookup_key(written) != lookup_key(found.name):
+        remarks.append(f"for {written}")
     if found.others:
         remarks.append(f"{len(found.others)} more could be meant, such as {found.others[0]}")
     return one_line(f"{found.name} ({'; '.join(remarks)})" if remarks else found.name)
