@@ -53,8 +53,37 @@ def hash_name(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+_DATES = re.compile(r"(?:-?\d[\d/-]*|/\d[\d/-]*|\.\.\. [\d,]+ more \.\.\.)(?:, (?!$)|$)")
+
+
 def readings(text: str) -> Iterator[str]:
-    """What the text can mean besides itself: a model copies quotes and backslash escapes along with a name."""
+    """What the text can mean besides itself: a model copies quotes, backslash escapes and dates along with a name.
+
+    >>> list(readings('"Paris, Texas" (1984-05-19, ... 3 more ..., 1990)'))
+    ['"Paris, Texas"', 'Paris, Texas']
+    """
+    yield from _unquoted(text)
+    name = without_dates(text)
+    if name != text:
+        yield name
+        yield from _unquoted(name)
+
+
+def without_dates(text: str) -> str:
+    """A name without the dates that :func:`kgr1.graph.render.render` shows behind it."""
+    name, bracket, dates = text.rstrip().rpartition(" (")
+    if not (bracket and name.strip() and dates.endswith(")") and len(dates) < KEY_LIMIT):
+        return text
+    position = 0
+    while position < len(dates) - 1:
+        match = _DATES.match(dates, position, len(dates) - 1)
+        if match is None:
+            return text
+        position = match.end()
+    return name if position else text
+
+
+def _unquoted(text: str) -> Iterator[str]:
     if len(text) > 2 and text[0] == '"' == text[-1]:
         text = text[1:-1]
         yield text
