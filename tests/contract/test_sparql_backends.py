@@ -17,7 +17,7 @@ from kgr1.graph.sparql import SparqlGraph, SparqlOptions, to_ntriples
 pytest.importorskip("pyoxigraph")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "graph"))
 
-from sparql_servers import ISQL, VIRTUOSO, oxigraph, virtuoso  # noqa: E402
+from sparql_servers import ISQL, VIRTUOSO, oxigraph, virtuoso
 
 Triples = Sequence[tuple[str, str, str]]
 Labels = Mapping[str, str] | None

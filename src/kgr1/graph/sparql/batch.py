@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kgr1.graph.names import Closeness
 from kgr1.graph.operations import (
     _HEAD_ENTITIES,
     _HEAD_RELATIONS,
@@ -26,7 +27,6 @@ from kgr1.graph.operations import (
     _unknown_operation,
     _wrong_arguments,
 )
-from kgr1.graph.names import Closeness
 from kgr1.graph.sparql.endpoint import Refused
 from kgr1.graph.sparql.fetch import Found
 from kgr1.graph.sparql.names import Named

@@ -48,7 +48,7 @@ class Fetcher:
 
     def count(self, pattern: Pattern, timeout_s: float | None = None) -> int:
         """The number of distinct rows."""
-        return self.number(pattern.count(), timeout_s)
+        return self.number(pattern.counted(), timeout_s)
 
     def number(self, query: str, timeout_s: float | None = None) -> int:
         """The value of ``?n`` in a query with one row."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from kgr1.errors import GraphError
 from kgr1.graph.encode import check_name
 from kgr1.graph.sparql.options import RDFS_LABEL, SparqlOptions
-from kgr1.graph.sparql.terms import XSD, Term, is_iri, iri, literal, quote, read_literal
+from kgr1.graph.sparql.terms import XSD, Term, iri, is_iri, literal, quote, read_literal
 
 _LONG_NAME = 600  # bytes of a percent-encoded name; some servers refuse IRIs much longer than a thousand
 _HASHED = "~"  # marks a name that is hashed; percent_encode leaves it alone, so it is encoded by hand
@@ -35,8 +35,8 @@ class Naming:
     """Identifiers of terms and back, as the options say."""
 
     def __init__(self, options: SparqlOptions, *, relations: bool = False) -> None:
-        pairs = [*(options.relation_prefixes.items() if relations else ()), *options.prefixes.items()]
-        self._namespaces = pairs
+        pairs: list[tuple[str, str]] = [*(options.relation_prefixes.items() if relations else ()), *options.prefixes.items()]
+        self._namespaces = sorted(pairs, key=lambda pair: -len(pair[1]))  # the longest that fits is the best
         self._plain = options.namespace
         self._languages = tuple(tag for tag in options.languages if tag != "*")
 
@@ -50,14 +50,13 @@ class Naming:
                 return label or local
             name = unquote(local)
             return name if name.strip() and plain_iri(self._plain, name) == term.value else term.value
-        best = ""
         for short, namespace in self._namespaces:
             local = term.value[len(namespace) :]
-            if local and term.value.startswith(namespace) and len(namespace) > len(best):
-                if next(iter(self._expansions(short + local)), "") == term.value:
-                    best = namespace
-                    shortened = short + local
-        return shortened if best else term.value
+            if local and term.value.startswith(namespace):
+                shortened = short + local
+                if next(self._expansions(shortened), "") == term.value:
+                    return shortened
+        return term.value
 
     def terms(self, identifier: str) -> list[Term]:
         """The terms that an identifier can stand for, the likeliest first; whether they exist is another question."""

@@ -23,7 +23,7 @@ class Pattern(NamedTuple):
         """At most ``limit`` distinct rows, in any order."""
         return f"SELECT DISTINCT {self._listed} WHERE {{ {self.where} }} LIMIT {limit}"
 
-    def count(self) -> str:
+    def counted(self) -> str:
         """The number of distinct rows, as ``?n``."""
         return f"SELECT (COUNT(*) AS ?n) WHERE {{ SELECT DISTINCT {self._listed} WHERE {{ {self.where} }} }}"
 
@@ -159,6 +159,14 @@ class Queries:
     def triples(self) -> Pattern:
         """(s, p, o): all facts."""
         return Pattern(("s", "p", "o"), f"{self.facts('?s ?p ?o')}{self._shown} FILTER(!isBlank(?s) && !isBlank(?o))")
+
+    def shared_labels(self) -> Pattern:
+        """(t,): the labels of more than one entity."""
+        where = f"{self._label_edges(self._options.labels, False)}{self._in_languages()} FILTER(isIRI(?e))"
+        exists = f"FILTER EXISTS {{ {self._entity_exists('e')} }} BIND(STR(?l) AS ?t)"
+        return Pattern(
+            ("t",), f"{{ SELECT ?t WHERE {{ {where} {exists} }} GROUP BY ?t HAVING(COUNT(DISTINCT ?e) > 1) }}"
+        )
 
     def size_up_to(self, limit: int) -> str:
         """The number of triples, as ``?n``, counted no further than ``limit``."""

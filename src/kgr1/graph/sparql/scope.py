@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from kgr1.graph.api import GraphInfo
@@ -69,18 +70,16 @@ class Scope:
 
     def info(self, name: str) -> GraphInfo:
         """Counts; those that the endpoint does not give in time are 0."""
-        try:
+        with contextlib.suppress(Refused):
             self._prepare()
-        except Refused:
-            pass
         entities, relations = self._entities, self._relations
-        local = isinstance(entities, LocalNames)
+        shared = entities.ambiguous if isinstance(entities, LocalNames) else self._count("shared_labels")
         return GraphInfo(
             name=name,
             triples=self._count("triples"),
             entities=len(entities) if isinstance(entities, LocalNames) else self._count("entities"),
             relations=len(relations) if isinstance(relations, LocalNames) else self._count("all_relations"),
-            ambiguous_names=entities.ambiguous if local and isinstance(entities, LocalNames) else 0,
+            ambiguous_names=shared,
         )
 
     def _count(self, what: str) -> int:

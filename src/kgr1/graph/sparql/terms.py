@@ -116,7 +116,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def read_literal(text: str) -> Term | None:
-    """The literal that an identifier such as ``"12.5"^^<http://...>`` or ``"Wien"@de`` stands for, None if it is none."""
+    """The literal behind an identifier such as ``"12.5"^^<http://...>`` or ``"Wien"@de``, None if it is none."""
     found = _LITERAL.fullmatch(text)
     if found is None:
         return None
