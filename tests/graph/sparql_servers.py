@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import parse_qs
 
 import httpx
@@ -57,16 +58,27 @@ MaxQueryExecutionTime = 120
 """
 
 
+class Reply(NamedTuple):
+    """What an endpoint says instead of an answer. ``missing`` bytes are announced and not sent."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = MappingProxyType({"content-type": "application/sparql-results+json"})
+    delay_s: float = 0.0
+    missing: int = 0
+
+
 class OxigraphEndpoint:
     """A pyoxigraph store behind HTTP, with the parts of the SPARQL protocol that a client of queries needs.
 
-    ``max_rows`` cuts every result without saying so, as public endpoints do.
+    ``max_rows`` cuts every result without saying so, as public endpoints do; ``instead`` may answer a query otherwise.
     """
 
     def __init__(self, max_rows: int | None = None) -> None:
         self.store = pyoxigraph.Store()
         self.max_rows = max_rows
         self.queries: list[str] = []
+        self.instead: Callable[[str], Reply | None] = lambda query: None
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -77,15 +89,18 @@ class OxigraphEndpoint:
                 body = self.rfile.read(int(self.headers["content-length"])).decode()
                 (query,) = parse_qs(body, strict_parsing=True, max_num_fields=2)["query"]
                 endpoint.queries.append(query)
-                try:
-                    status, content = 200, endpoint.answer(query)
-                except (SyntaxError, ValueError, OSError) as error:
-                    status, content = 400, str(error).encode("utf-8", "replace")
-                self.send_response(status)
-                self.send_header("content-type", "application/sparql-results+json" if status == 200 else "text/plain")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.reply(endpoint.instead(query) or endpoint.reply(query))
+
+            def reply(self, reply: Reply) -> None:
+                time.sleep(reply.delay_s)
+                with contextlib.suppress(OSError):  # the client may have gone
+                    self.send_response(reply.status)
+                    for name, value in reply.headers.items():
+                        self.send_header(name, value)
+                    self.send_header("content-length", str(len(reply.body) + reply.missing))
+                    self.end_headers()
+                    self.wfile.write(reply.body)
+                    self.close_connection = self.close_connection or reply.missing > 0
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -99,6 +114,13 @@ class OxigraphEndpoint:
     def load(self, lines: Iterable[str], graph: str) -> None:
         """Add N-Triples to a named graph."""
         self.store.load("".join(lines).encode(), pyoxigraph.RdfFormat.N_TRIPLES, to_graph=pyoxigraph.NamedNode(graph))
+
+    def reply(self, query: str) -> Reply:
+        """The answer, or status 400 for what is not SPARQL."""
+        try:
+            return Reply(body=self.answer(query))
+        except (SyntaxError, ValueError, OSError) as error:
+            return Reply(400, str(error).encode("utf-8", "replace"), {"content-type": "text/plain"})
 
     def answer(self, query: str) -> bytes:
         """SPARQL results as JSON."""

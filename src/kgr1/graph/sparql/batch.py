@@ -265,7 +265,7 @@ def _fetch_page(scope: Scope, slot: Slot, groups: Sequence[Found], most: int | N
     try:
         slot.total = groups[0].total if len(groups) == 1 else fetcher.count(pattern)
         query = scope.queries.page_by_name(pattern, slot.query.offset, limit)
-        rows = fetcher.endpoint.select(query, ("x", "name"))
+        rows = fetcher.endpoint.select(query, ("x",))
     except Refused as error:
         slot.failure = str(error)
         return

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -51,6 +52,7 @@ class Endpoint:
         self.options = options
         self.requests = 0  # sent so far, retries included
         try:
+            urlsplit(url)  # refuses brackets that do not match
             parts = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
             parts = httpx.URL()
@@ -66,7 +68,7 @@ class Endpoint:
         self._closed = threading.Event()
 
     def select(self, query: str, variables: Sequence[str], *, timeout_s: float | None = None) -> Rows:
-        """The rows of a SELECT query, in the order of ``variables``; None where a variable is unbound or blank."""
+        """The rows of a SELECT query, in the order of ``variables``; None for a blank node."""
         content = self._send(query, timeout_s or self.options.timeout_s, lambda reply: _rows(reply, variables))
         assert isinstance(content, Rows)
         return content
@@ -181,9 +183,12 @@ class Endpoint:
 
 
 def _rows(reply: Mapping[str, Any], variables: Sequence[str]) -> Rows:
+    """Every variable of our queries is always bound: what lacks one is not the answer to them."""
     rows = Rows()
+    if not set(variables) <= set(reply["head"]["vars"]):
+        raise ValueError("other variables")
     for binding in reply["results"]["bindings"]:
-        rows.append(tuple([from_binding(binding[name]) if name in binding else None for name in variables]))
+        rows.append(tuple([from_binding(binding[name]) for name in variables]))
     return rows
 
 

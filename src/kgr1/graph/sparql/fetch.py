@@ -16,6 +16,8 @@ from kgr1.graph.sparql.terms import Term
 
 UNCAPPED_ROWS = 100
 """No endpoint is expected to cut results as short as this."""
+MAX_ROWS = 100_000
+"""Rows in one answer, at most."""
 _SMALLEST_CAP = 10
 
 K = TypeVar("K")
@@ -39,7 +41,8 @@ class Fetcher:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         options = endpoint.options
-        self.page_rows = options.page_rows
+        self._page_rows = options.page_rows
+        self._cap: int | None = None  # rows that the endpoint sends at most, if it is known to have such a limit
         self._sort_rows = options.sort_rows
         self._batch = options.batch
         self._max_bytes = options.max_query_bytes
@@ -57,9 +60,17 @@ class Fetcher:
             raise Refused("a count that is no number")
         return int(rows[0][0].value)
 
-    def rows(self, pattern: Pattern, timeout_s: float | None = None) -> Rows:
+    @property
+    def page_rows(self) -> int:
+        """Rows asked for at a time."""
+        return self._limit(None)
+
+    def _limit(self, wanted: int | None) -> int:
+        return min(wanted or self._page_rows, self._cap or MAX_ROWS)
+
+    def rows(self, pattern: Pattern, timeout_s: float | None = None, limit: int | None = None) -> Rows:
         """All distinct rows in one answer, which is verified to be whole; raises :class:`TooManyRows` if it is not."""
-        limit = self.page_rows
+        limit = self._limit(limit)
         rows = self.endpoint.select(pattern.select(limit), pattern.variables, timeout_s=timeout_s)
         if rows.cut:
             self._learn_cap(len(rows))
@@ -73,17 +84,16 @@ class Fetcher:
                 self._verified = max(self._verified, len(rows))
         return rows
 
-    def all_rows(self, pattern: Pattern, timeout_s: float | None = None) -> Iterator[Row]:
+    def all_rows(self, pattern: Pattern, timeout_s: float | None = None, limit: int | None = None) -> Iterator[Row]:
         """All distinct rows, in one answer if they fit, else in pages by the text of the first variable."""
         try:
-            yield from self.rows(pattern, timeout_s)
+            yield from self.rows(pattern, timeout_s, limit)
         except TooManyRows:
-            yield from self._pages(pattern, timeout_s)
+            yield from self._pages(pattern, timeout_s, self._limit(limit))
 
-    def _pages(self, pattern: Pattern, timeout_s: float | None) -> Iterator[Row]:
+    def _pages(self, pattern: Pattern, timeout_s: float | None, limit: int) -> Iterator[Row]:
         last: str | None = None
         seen: set[Row] = set()  # rows at the border, which the next page begins with
-        limit = self.page_rows
         while True:
             rows = self.endpoint.select(pattern.next_rows(limit, last), pattern.variables, timeout_s=timeout_s)
             if rows.cut:
@@ -151,7 +161,7 @@ class Fetcher:
         if rows < _SMALLEST_CAP:
             raise Refused(f"results of no more than {rows} rows")
         with self._lock:
-            self.page_rows = min(self.page_rows, rows)
+            self._cap = min(self._cap or rows, rows)
 
 
 def _group(keys: Sequence[K], rows: Rows) -> dict[K, Found]:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from kgr1.graph.encode import _display, _display_kinds, encode_names
 from kgr1.graph.names import lookup_key, readings
-from kgr1.graph.sparql.fetch import Fetcher
+from kgr1.graph.sparql.fetch import MAX_ROWS, Fetcher
 from kgr1.graph.sparql.naming import Naming
 from kgr1.graph.sparql.options import ANY_LANGUAGE, SparqlOptions
 from kgr1.graph.sparql.queries import Queries
@@ -84,7 +84,7 @@ class LocalNames:
         self._by_key: defaultdict[str, list[Term]] = defaultdict(list)
         self._label: dict[Term, str] = {}
         for term, identifier, label in zip(terms, ids, labels, strict=True):
-            self._by_id.setdefault(identifier, term)
+            self._by_id[identifier] = term
             self._by_label[label].append(term)
             self._label[term] = label
             others = aliases.get(term, ())
@@ -92,6 +92,8 @@ class LocalNames:
                 self._by_alias[alias].append(term)
             for key in {lookup_key(text) for text in (identifier, label, *others)}:
                 self._by_key[key].append(term)
+        for term in terms:
+            self._by_id.setdefault(term.identifier, term)  # the whole IRI is understood too
         self._vocabulary: Vocabulary | None = None
         self._lock = threading.Lock()
 
@@ -111,6 +113,8 @@ class LocalNames:
 
     def closest(self, text: str, count: int) -> list[str]:
         """See :class:`Names`."""
+        if not self.terms:
+            return []
         with self._lock:
             if self._vocabulary is None:
                 labels = dict(zip(self._ids, self._labels, strict=True))
@@ -154,7 +158,7 @@ def fetch_names(
     """
     options = fetcher.endpoint.options
     pattern = queries.all_relations() if relations else queries.entities()
-    found = {row[0]: None for row in fetcher.all_rows(pattern, timeout_s) if row[0] is not None}
+    found = {row[0]: None for row in fetcher.all_rows(pattern, timeout_s, MAX_ROWS) if row[0] is not None}
     terms = [term for term in found if not (relations and term.value in queries.hidden)]
     choice = LabelChoice(options)
     best: dict[Term, tuple[int, int, str, str]] = {}
@@ -162,7 +166,9 @@ def fetch_names(
     for predicates in (options.labels, options.aliases):
         if not predicates:
             continue
-        for entity, predicate, label in fetcher.all_rows(queries.all_labels(predicates, relations), timeout_s):
+        for entity, predicate, label in fetcher.all_rows(
+            queries.all_labels(predicates, relations), timeout_s, MAX_ROWS
+        ):
             if entity is None or predicate is None or label is None or entity not in found:
                 continue
             others[entity].add(label.value)

@@ -14,6 +14,7 @@ from kgr1.graph.sparql.options import RDFS_LABEL, SparqlOptions
 from kgr1.graph.sparql.terms import XSD, Term, iri, is_iri, literal, quote, read_literal
 
 _LONG_NAME = 600  # bytes of a percent-encoded name; some servers refuse IRIs much longer than a thousand
+_LONGEST_LITERAL = 60_000  # characters of an identifier that is read as a literal
 _HASHED = "~"  # marks a name that is hashed; percent_encode leaves it alone, so it is encoded by hand
 
 # Datatypes that a lexical form can have, tried when a text may stand for a literal.
@@ -35,8 +36,12 @@ class Naming:
     """Identifiers of terms and back, as the options say."""
 
     def __init__(self, options: SparqlOptions, *, relations: bool = False) -> None:
-        pairs: list[tuple[str, str]] = [*(options.relation_prefixes.items() if relations else ()), *options.prefixes.items()]
-        self._namespaces = sorted(pairs, key=lambda pair: -len(pair[1]))  # the longest that fits is the best
+        pairs: list[tuple[str, str]] = [
+            *(options.relation_prefixes.items() if relations else ()),
+            *options.prefixes.items(),
+        ]
+        self._to_short = sorted(pairs, key=lambda pair: -len(pair[1]))  # the longest namespace that fits is the best
+        self._to_full = sorted(pairs, key=lambda pair: -len(pair[0]))  # and so is the longest prefix
         self._plain = options.namespace
         self._languages = tuple(tag for tag in options.languages if tag != "*")
 
@@ -50,7 +55,7 @@ class Naming:
                 return label or local
             name = unquote(local)
             return name if name.strip() and plain_iri(self._plain, name) == term.value else term.value
-        for short, namespace in self._namespaces:
+        for short, namespace in self._to_short:
             local = term.value[len(namespace) :]
             if local and term.value.startswith(namespace):
                 shortened = short + local
@@ -61,7 +66,8 @@ class Naming:
     def terms(self, identifier: str) -> list[Term]:
         """The terms that an identifier can stand for, the likeliest first; whether they exist is another question."""
         found: list[Term] = []
-        as_literal = read_literal(identifier) if identifier.startswith('"') else None
+        short = len(identifier) <= _LONGEST_LITERAL
+        as_literal = read_literal(identifier) if short and identifier.startswith('"') else None
         if as_literal is not None:
             found.append(as_literal)
         try:
@@ -74,7 +80,7 @@ class Naming:
     def _expansions(self, identifier: str) -> Iterator[str]:
         if self._plain and identifier.strip():
             yield plain_iri(self._plain, identifier)
-        for short, namespace in self._namespaces:
+        for short, namespace in self._to_full:
             if identifier.startswith(short) and len(identifier) > len(short):
                 value = namespace + identifier[len(short) :]
                 if len(value) <= 4 * _LONG_NAME and is_iri(value):

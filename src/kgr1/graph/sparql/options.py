@@ -41,7 +41,7 @@ class SparqlOptions(Record):
     prefixes: dict[str, str] = Field(default_factory=dict)
     relation_prefixes: dict[str, str] = Field(default_factory=dict)
     namespace: str | None = None  # of plain names, percent-encoded; see kgr1.graph.sparql.to_ntriples
-    property_link: str | None = None  # predicate from the node that has a relation's label to the relation itself
+    property_link: str | None = None  # from the node that has a relation's label to it; other predicates are hidden
     names: Literal["auto", "local", "remote"] = "auto"  # whether all names are fetched and looked up here
     local_triples: Count = 300_000  # "auto" fetches the names of graphs up to this size
     timeout_s: Positive = 30.0  # of one attempt

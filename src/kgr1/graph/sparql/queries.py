@@ -72,6 +72,7 @@ class Queries:
         self._label_graph = options.label_graph or graph
         hidden = dict.fromkeys((*options.labels, *options.aliases, *options.hide))
         self.hidden = frozenset(hidden)
+        self._link = iri(options.property_link).to_sparql() if options.property_link else ""
         self._shown = f" FILTER(?p NOT IN ({iris(hidden, ', ')}))" if hidden else ""
 
     def facts(self, pattern: str) -> str:
@@ -86,10 +87,10 @@ class Queries:
     def relations(self, keys: Sequence[tuple[int, Term]], outgoing: bool) -> Pattern:
         """(k, p): the relations of each key as subject or as object."""
         near, far = ("s", "o") if outgoing else ("o", "s")
-        return Pattern(
-            ("k", "p"),
-            f"{values(('k', near), keys)} {self.facts('?s ?p ?o')}{self._shown} FILTER(!isBlank(?{far}))",
-        )
+        where = f"{values(('k', near), keys)} {self.facts('?s ?p ?o')}{self._shown} FILTER(!isBlank(?{far}))"
+        if self._link:
+            where += f" FILTER EXISTS {{ {self.texts(f'?w {self._link} ?p')} }}"
+        return Pattern(("k", "p"), where)
 
     def neighbours(self, keys: Sequence[tuple[int, Term, Term]], outgoing: bool) -> Pattern:
         """(k, x): what stands at the other end of each (entity, relation)."""
@@ -126,10 +127,10 @@ class Queries:
         """(k, e, lp): the entities (or relations) with each label or alias."""
         predicates = iris((*self._options.labels, *self._options.aliases))
         inside = self._relation_exists("e") if relations else self._entity_exists("e")
-        node = "w" if relations and self._options.property_link else "e"
+        node = "w" if relations and self._link else "e"
         where = f"{values(('k', 'l'), keys)} VALUES ?lp {{ {predicates} }} {self.texts(f'?{node} ?lp ?l')}"
         if node == "w":
-            where += " " + self.texts(f"?w {iri(self._options.property_link or '').to_sparql()} ?e")
+            where += " " + self.texts(f"?w {self._link} ?e")
         return Pattern(("k", "e", "lp"), f"{where} FILTER(isIRI(?e)) FILTER EXISTS {{ {inside} }}")
 
     def labels(self, terms: Sequence[Term], relations: bool, any_language: bool = False) -> Pattern:
@@ -151,9 +152,8 @@ class Queries:
 
     def all_relations(self) -> Pattern:
         """(p,): all relations."""
-        link = self._options.property_link
-        if link:
-            return Pattern(("p",), f"{self.texts(f'?w {iri(link).to_sparql()} ?p')} FILTER(isIRI(?p))")
+        if self._link:
+            return Pattern(("p",), f"{self.texts(f'?w {self._link} ?p')} FILTER(isIRI(?p))")
         return Pattern(("p",), f"{self.facts('?s ?p ?o')}{self._shown} FILTER(!isBlank(?s) && !isBlank(?o))")
 
     def triples(self) -> Pattern:
@@ -173,10 +173,10 @@ class Queries:
         return f"SELECT (COUNT(*) AS ?n) WHERE {{ SELECT ?s WHERE {{ {self.facts('?s ?p ?o')} }} LIMIT {limit} }}"
 
     def with_key(self, keys: Sequence[str]) -> Pattern:
-        """(e,): nodes whose label or alias, lower case and with blanks for underscores, is one of the keys."""
-        folded = 'LCASE(REPLACE(STR(?l), "[_ ]+", " "))'
-        wanted = ", ".join(quote(key) for key in keys)
-        return Pattern(("e",), f"{self._all_texts()} FILTER({folded} IN ({wanted}))")
+        """(e,): nodes whose label or alias is one of the keys in lower case, written with blanks or underscores."""
+        spelled = dict.fromkeys(form for key in keys for form in (key, key.replace(" ", "_")))
+        wanted = ", ".join(quote(form) for form in spelled)
+        return Pattern(("e",), f"{self._all_texts()} FILTER(LCASE(STR(?l)) IN ({wanted}))")
 
     def with_parts(self, parts: Sequence[str]) -> Pattern:
         """(e,): nodes whose label contains one of the parts, which are in lower case."""
@@ -189,9 +189,8 @@ class Queries:
 
     def _label_edges(self, predicates: Sequence[str], relations: bool) -> str:
         choice = f"VALUES ?lp {{ {iris(predicates)} }} "
-        link = self._options.property_link
-        if relations and link:
-            return self.texts(f"{choice}?w {iri(link).to_sparql()} ?e . ?w ?lp ?l")
+        if relations and self._link:
+            return self.texts(f"{choice}?w {self._link} ?e . ?w ?lp ?l")
         return self.texts(f"{choice}?e ?lp ?l")
 
     def _in_languages(self) -> str:
@@ -204,4 +203,6 @@ class Queries:
         return f"{{ {outgoing} }} UNION {{ {incoming} }}"
 
     def _relation_exists(self, name: str) -> str:
+        if self._link:
+            return self.texts(f"?w {self._link} ?{name}")
         return f"{self.facts(f'?s ?{name} ?o')} FILTER(!isBlank(?s) && !isBlank(?o))"

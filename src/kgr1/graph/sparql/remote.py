@@ -25,7 +25,7 @@ from kgr1.graph.sparql.queries import Queries
 from kgr1.graph.sparql.terms import Term
 
 _CACHED = 100_000  # names and texts remembered
-_LONGEST_LABEL = 8_000  # characters of a text that is looked for among labels
+_LONGEST_LABEL = 50_000  # characters of a text that is looked for among labels
 _LONGEST_KEY = 300  # characters of a text that is looked for in other spellings
 _NO_SCAN_S = 600.0
 _CANDIDATES = 300  # labels compared for one list of closest names
@@ -208,7 +208,7 @@ class RemoteNames:
         }
 
     def _with_key(self, texts: Sequence[str]) -> dict[str, tuple[Term, ...]]:
-        """What the usual other spellings of each text name, and what a search through all labels finds."""
+        """What the usual other spellings of each text name; else what a search through all labels finds."""
         keys = {text: lookup_key(text) for text in texts}
         variants = {text: _variants(text, key) for text, key in keys.items()}
         claims = self._claim(variant for group in variants.values() for variant in group)
@@ -216,7 +216,7 @@ class RemoteNames:
         for text, group in variants.items():
             for variant in group:
                 found[text] |= dict.fromkeys([*claims[variant].by_id, *claims[variant].by_label])
-        scanned = self._scan(sorted(set(keys.values())))
+        scanned = self._scan(sorted({key for text, key in keys.items() if not found[text]}))
         for text, key in keys.items():
             found[text] |= dict.fromkeys(scanned.get(key, ()))
             if not found[text]:
