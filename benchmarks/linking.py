@@ -9,7 +9,7 @@ folder:
 - exact: the linked topics are the given topics, no more and no fewer (at most three are linked);
 - any: at least one given topic is linked;
 - R@1, R@3: the share of the given topics among the first one or three of all names found, by score;
-- ms: time for one question, median and 95th percentile, in one process.
+- ms: CPU time for one question, median and 95th percentile, in one process.
 
 ``--change lower`` asks every question in lower case, ``--change typo`` with one letter of one given topic changed, left
 out, doubled or swapped with the next (in names of five letters or more).
@@ -64,9 +64,9 @@ def main() -> None:
 def measure(question: Question, graph: GraphStore, *, show: bool = False) -> Row:
     """Link one question and compare."""
     wanted = {lookup_key(topic) for topic in question.topics}
-    started = time.perf_counter()
+    started = time.process_time()
     linked = link(question.text, graph)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     found = [lookup_key(each.name) for each in find_links(question.text, graph)]
     chosen = {lookup_key(each.name) for each in linked}
     if show and chosen != wanted:

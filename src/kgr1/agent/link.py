@@ -54,7 +54,7 @@ _GAP = 0.2  # a topic scores at most this much less than the best one
 _OBSCURE = 20  # facts below which a name may be meant as a part of a longer one
 _KNOWN = 20  # times as many facts the longer one has
 _CLOSEST = 8  # names compared for one run of words
-_TYPO = 0.8  # likeness from which two names are the same with a typing error
+_TYPO = 0.84  # likeness from which two names are the same with a typing error
 _WEIGHED = 16  # entities whose relations are read for one question
 _COVER_POWER = 1.5  # above 1: one long name covers more than two names of half its length
 
