@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import polars as pl
+from pydantic import Field
 
 from kgr1.errors import GraphError
 from kgr1.graph.encode import TripleEncoder
 from kgr1.graph.files import check_target, write_store
-from kgr1.graph.formats import read_names, read_triples
+from kgr1.graph.readers import ReadOptions, read_batches, read_names
 from kgr1.graph.store import make_header
 from kgr1.types import Record
 
@@ -27,22 +31,24 @@ class BuildReport(Record):
     seconds: float
     bytes: int
     max_degree: int  # most triples at one entity
+    dropped: dict[str, int] = Field(default_factory=dict)  # what the readers left out, by reason
 
 
 def build_graph(
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     out: Path,
     *,
     names: Path | None = None,
     name: str | None = None,
+    options: ReadOptions | None = None,
     on_progress: Callable[[int], None] | None = None,
     force: bool = False,
 ) -> BuildReport:
-    """Build the store ``out`` from TSV or CSV files (plain or gzipped), whole or not at all.
+    """Build the store ``out`` from files in any of the formats of :mod:`kgr1.graph.readers`, whole or not at all.
 
-    ``names`` maps identifiers to labels, two columns in the same formats. ``name`` is the graph's own name (that of
-    ``out`` if None). ``on_progress`` is called with the number of rows read so far. An existing store is replaced in
-    one step with ``force`` and refused without.
+    ``sources`` are files, folders, globs or ``-`` for standard input. ``names`` maps identifiers to labels, two columns
+    of TSV or CSV. ``name`` is the graph's own name (that of ``out`` if None). ``on_progress`` is called with the number
+    of rows read so far. An existing store is replaced in one step with ``force`` and refused without.
 
     Raises :class:`GraphFormatError` for a malformed line and :class:`GraphError` for anything else that stops it.
     """
@@ -52,14 +58,23 @@ def build_graph(
     out = Path(out).absolute()
     check_target(out, force=force)
     encoder = TripleEncoder()
-    for source in sources:
-        for batch in read_triples(Path(source)):
-            encoder.add(batch)
-            if on_progress is not None:
-                on_progress(encoder.rows)
+    found: list[pl.DataFrame] = []
+    dropped: Counter[str] = Counter()
+    for batch in read_batches(sources, options):
+        if batch.facts is not None:
+            encoder.add(batch.facts.select("head", "relation", "tail").rows())
+        if batch.labels is not None:
+            found.append(batch.labels.filter(~pl.col("alias")))
+        dropped.update(batch.dropped)
+        if on_progress is not None:
+            on_progress(batch.rows)
     if not encoder.rows:
         raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
     labels, repeated, unused = _read_labels(names, encoder)
+    for frame in found:
+        for identifier, label, _ in frame.iter_rows():
+            if identifier in encoder:
+                labels.setdefault(identifier, label)
     encoded = encoder.finish(labels)
     header = make_header(encoded, name or out.name, checksums=True)
     write_store(header, encoded.arrays, out, force=force)
@@ -74,6 +89,7 @@ def build_graph(
         seconds=time.perf_counter() - started,
         bytes=header.bytes,
         max_degree=encoded.max_degree,
+        dropped=dict(dropped),
     )
 
 
@@ -82,8 +98,8 @@ def _read_labels(names: Path | None, known: TripleEncoder) -> tuple[dict[str, st
     labels: dict[str, str] = {}
     repeated = unused = 0
     if names is not None:
-        for batch in read_names(Path(names)):
-            for identifier, label in batch:
+        for frame in read_names(Path(names)):
+            for identifier, label, _ in frame.iter_rows():
                 if identifier not in known:
                     unused += 1
                 elif label.strip() and labels.setdefault(identifier, label) != label:
