@@ -18,7 +18,8 @@ class Batch:
     """A part of a source.
 
     ``facts`` has the String columns ``head``, ``relation`` and ``tail``; optional are the Int32 columns ``start`` and
-    ``end`` (days since 1970-01-01, see :data:`OPEN_START`) and the String column ``graph`` (a question graph).
+    ``end`` (days since 1970-01-01, see :data:`OPEN_START`) and the String column ``graph`` (the
+    question graph that the fact is in, null for none).
     ``labels`` has the String columns ``id`` and ``label`` and the Boolean column ``alias``: the first row of an
     identifier with ``alias`` false is what is shown for it, all others only lead to it. ``rows`` counts the rows of the
     sources consumed so far, ``dropped`` what this batch leaves out, by reason.

@@ -28,8 +28,8 @@ SUFFIXES: dict[str, Format] = {
 }
 """Format by the ending of a name; one of a compression may follow it."""
 
-COMPANIONS = ("entities.txt", "relations.txt")
-"""Files beside ``*_simple.json`` that say what its numbers stand for."""
+NUMBERED = "_simple.json"
+"""End of the names of files with numbered question graphs; other files of their folder only explain the numbers."""
 
 
 @dataclass(frozen=True)
@@ -91,5 +91,11 @@ def _folder(folder: Path, options: ReadOptions) -> Iterator[Source]:
 
 
 def _without_companions(paths: Sequence[Path]) -> list[Path]:
-    numbered = {path.parent for path in paths if path.name.endswith("_simple.json")}
-    return [path for path in paths if path.parent not in numbered or path.name not in COMPANIONS]
+    """The paths without what only explains numbered graphs, in the folders that hold some."""
+    numbered = {path.parent for path in paths if _is_numbered(path)}
+    return [path for path in paths if path.parent not in numbered or _is_numbered(path)]
+
+
+def _is_numbered(path: Path) -> bool:
+    name = path.with_suffix("").name if path.suffix.lower() in COMPRESSIONS else path.name
+    return name.endswith(NUMBERED)

@@ -10,6 +10,8 @@ import polars as pl
 from kgr1.errors import GraphFormatError
 from kgr1.graph.batches import Batch
 
+COLUMNS = ("head", "relation", "tail", "start", "end", "graph")
+
 
 class Place:
     """Position in a source; refuses or counts malformed rows.
@@ -49,6 +51,8 @@ class Place:
     def batch(self, facts: pl.DataFrame | None, labels: pl.DataFrame | None, rows: int) -> Batch:
         """A batch of ``rows`` source rows, with what was dropped since the last one."""
         dropped, self._dropped = dict(self._dropped), Counter()
+        if facts is not None:
+            facts = facts.select(column for column in COLUMNS if column in facts.columns)
         return Batch(
             facts=facts if facts is not None and facts.height else None,
             labels=labels if labels is not None and labels.height else None,

@@ -51,17 +51,19 @@ FREEBASE = Dump(
 )
 DUMPS: dict[str, Dump] = {"plain": PLAIN, "wikidata": WIKIDATA, "freebase": FREEBASE}
 
-ROWS_TO_TELL = 1000
+_OWN_TERMS = (*PLAIN.labels, *PLAIN.aliases, "http://schema.org/description")
 
 
 def tell(frame: pl.DataFrame) -> Profile:
     """Which dump the first terms of a source come from."""
-    first = frame.head(ROWS_TO_TELL)
-    if first["p"].str.starts_with(f"<{_FREEBASE}").mean() or 0 > 0.5:
+    p = frame["p"]
+    if 2 * int(p.str.starts_with(f"<{_FREEBASE}").sum()) > frame.height:
         return "freebase"
-    direct = frame["p"].str.starts_with(f"<{_WIKIDATA}prop/direct/")
-    if direct.any() and first["s"].str.contains(r"^<https?://(www\.wikidata\.org|wikiba\.se)/").mean() == 1.0:
-        return "wikidata"
+    direct = p.str.starts_with(f"<{_WIKIDATA}prop/direct/")
+    if direct.any():
+        whole = frame["s"].str.starts_with("<https://www.wikidata.org/wiki/Special:EntityData/").any()
+        if whole or (direct | p.is_in([f"<{iri}>" for iri in _OWN_TERMS])).all():
+            return "wikidata"
     return "plain"
 
 
@@ -75,35 +77,32 @@ def noise(profile: Profile) -> list[tuple[str, pl.Expr]]:
 
 
 def _wikidata_noise() -> list[tuple[str, pl.Expr]]:
-    p, o = pl.col("p"), pl.col("o")
+    s, p, o = pl.col("s"), pl.col("p"), pl.col("o")
     direct = p.str.starts_with(f"<{_WIKIDATA}prop/direct/")
     names = p.is_in([f"<{iri}>" for iri in (*WIKIDATA.labels, *WIKIDATA.aliases)])
-    sitelinks = pl.col("s").str.contains(r"^<https?://[a-z\-]+\.(wiki|m\.wiki)") | p.is_in(
-        [f"<http://schema.org/{name}>" for name in ("about", "isPartOf", "inLanguage")]
-    )
+    things = s.str.starts_with(f"<{_WIKIDATA}entity/")
+    repeated = p.is_in([f"<{_SKOS}prefLabel>", "<http://schema.org/name>"]) & things
     return [
         ("Wikidata: values that exist but are unknown", direct & o.str.contains(r"^(_:|<[^>]*/\.well-known/genid/)")),
-        (
-            "Wikidata: labels that repeat rdfs:label",
-            p.is_in([f"<{_SKOS}prefLabel>", "<http://schema.org/name>"]) & ~sitelinks,
-        ),
+        ("Wikidata: labels that repeat rdfs:label", repeated),
         ("Wikidata: descriptions", p == "<http://schema.org/description>"),
-        ("Wikidata: links to pages", sitelinks & ~direct & ~names),
         ("Wikidata: identifiers repeated as IRIs", p.str.starts_with(f"<{_WIKIDATA}prop/direct-normalized/")),
-        ("Wikidata: data about the dump and the items", ~direct & ~names),
+        ("Wikidata: links to pages, data about the dump and its items", ~things | ~(direct | names)),
     ]
 
 
 def _freebase_noise() -> list[tuple[str, pl.Expr]]:
     s, p, o = pl.col("s"), pl.col("p"), pl.col("o")
-    thing = rf"^<{_FREEBASE.replace('.', '[.]')}[mg][.]"
+    prefix = _FREEBASE.replace(".", "[.]")
+    own = p.str.starts_with(f"<{_FREEBASE}")
+    key = p.str.contains(
+        rf"^<http://rdf[.]freebase[.]com/key/|^<{prefix}(type[.]object[.]key|type[.]object[.]permission)>$"
+    )
     name = p.is_in([f"<{iri}>" for iri in (*FREEBASE.labels, *FREEBASE.aliases)])
+    things = s.str.contains(rf"^<{prefix}[mg][.]") | p.str.contains(rf"^<{prefix}type[.]type[.]instance>$")
     return [
-        ("Freebase: rdf:type, rdfs:label and other terms that repeat its own", ~p.str.starts_with(f"<{_FREEBASE}")),
-        (
-            "Freebase: facts about types and properties",
-            ~s.str.contains(thing) & ~p.str.contains("/type[.]type[.]instance>$"),
-        ),
-        ("Freebase: keys", p.str.contains(r"/ns/(type\.object\.key|key\.[^>]*|[^>]*\.key)>$")),
+        ("Freebase: keys and permissions", key),
+        ("Freebase: rdf:type, rdfs:label and other terms that repeat its own", ~own & ~key),
+        ("Freebase: facts about types and properties", own & ~things),
         ("Freebase: names that are no text", name & ~o.str.starts_with('"')),
     ]

@@ -23,7 +23,8 @@ _LITERAL = r'^"((?s).*)"(?:@([A-Za-z0-9-]+)(?:--\w+)?|\^\^<([^>]*)>)?$'
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
 _CONTROLS = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "f": "\f"}
 _ESCAPED = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", '"': '\\"', "\\": "\\\\"}
-_TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
+_TO_ESCAPE = re.compile('[\x00-\x1f"\\\\\x7f\ufffe\uffff]')
+_MAX_NAMELESS = 1 << 20  # entities that get a readable name from their IRI
 _STRING = "http://www.w3.org/2001/XMLSchema#string"
 
 
@@ -34,6 +35,7 @@ class TermMapper:
         self.options = options
         self._chooser: LabelChooser | None = None
         self._relations: set[str] = set()
+        self._iris: list[pl.Series] | None = []
         self._languages: tuple[str, ...] = ()
 
     def batches(self, frames: Iterator[tuple[pl.DataFrame, int]], place: Place) -> Iterator[Batch]:
@@ -45,15 +47,36 @@ class TermMapper:
             yield self._batch(frame, rows, place, profile)
 
     def finish(self, place: Place) -> Batch:
-        """Labels of what has none in a preferred language, and readable names of relations without any."""
+        """Labels of what has none in a preferred language, and readable names of IRIs without any."""
         if self._chooser is None:
             return place.batch(None, None, 0)
-        relations = pl.DataFrame({"id": sorted(self._relations)}, schema={"id": pl.String})
-        unlabelled = relations.filter(~self._chooser.labelled(relations["id"]))
-        names = unlabelled.with_columns(
-            pl.col("id").map_elements(local_name, return_dtype=pl.String).alias("label"), pl.lit(False).alias("alias")
-        ).filter(pl.col("label") != pl.col("id"))
-        return place.batch(None, pl.concat([self._chooser.rest(), names]), 0)
+        nameless = [pl.Series(sorted(self._relations), dtype=pl.String), *self._nameless(1)]
+        ids = pl.concat(nameless).unique(maintain_order=True)
+        names = pl.DataFrame({"id": ids.filter(~self._chooser.labelled(ids))}).select(
+            "id",
+            pl.col("id").map_elements(local_name, return_dtype=pl.String).alias("label"),
+            pl.lit(False).alias("alias"),
+        )
+        labels = pl.concat([self._chooser.rest(), names.filter(pl.col("label") != pl.col("id"))])
+        return place.batch(None, labels, 0)
+
+    def _nameless(self, least: int) -> list[pl.Series]:
+        """IRIs of entities without a label so far, as one series if there are at least so many."""
+        if not self._iris or self._chooser is None:
+            return []
+        if sum(map(len, self._iris)) >= least:
+            ids = pl.concat(self._iris).unique(maintain_order=True)
+            ids = ids.filter(~self._chooser.labelled(ids))
+            # A graph with so many entities has labels, or its users know its identifiers.
+            self._iris = [ids] if len(ids) <= _MAX_NAMELESS else None
+        return self._iris or []
+
+    def _remember(self, facts: pl.DataFrame, *, short: bool) -> None:
+        self._relations.update(facts["relation"].unique())
+        if self._iris is not None and not short:
+            ids = pl.concat([facts["head"], facts.filter(pl.col("text").is_null())["tail"]]).unique(maintain_order=True)
+            self._iris.append(ids.filter(ids.str.contains(r"^[A-Za-z][A-Za-z0-9+.\-]*:")))
+            self._nameless(2 * _MAX_NAMELESS)
 
     def _batch(self, frame: pl.DataFrame, rows: int, place: Place, profile: Profile) -> Batch:
         dump = profiles.DUMPS["plain" if profile == "auto" else profile]
@@ -72,22 +95,17 @@ class TermMapper:
         if self.options.literals == "drop":
             place.drop("text (literals)", names.height)
         labels.append(_literal_labels(facts))
-        self._relations.update(facts["relation"].unique())
+        self._remember(facts, short=bool(dump.prefixes))
         return place.batch(facts.drop("text"), pl.concat(labels), rows)
 
     def _languages_filter(self, frame: pl.DataFrame, place: Place) -> pl.DataFrame:
         """The frame with ``text`` (of literals, else null) and ``language``, and canonical literals in ``o``."""
-        parts = frame["o"].str.extract_groups(_LITERAL).struct.unnest()
-        parts.columns = ["text", "language", "type"]
-        frame = frame.hstack(parts)
+        frame = with_text(frame)
         if OTHERS not in self._languages:
             wanted = pl.col("language").is_null() | pl.col("language").str.to_lowercase().is_in(self._languages)
             wanted |= pl.col("language").str.to_lowercase().str.split("-").list.first().is_in(self._languages)
             frame = _without(frame, "text in other languages", ~wanted, place)
-        odd = pl.col("text").str.contains("\\", literal=True) | (pl.col("type") == _STRING)
-        if frame.select(odd.any()).item():
-            frame = _canonical(frame, odd)
-        return frame.drop("type")
+        return canonical(frame).drop("type")
 
     def _facts(self, frame: pl.DataFrame, dump: profiles.Dump, place: Place) -> pl.DataFrame:
         if self.options.literals != "keep":
@@ -101,6 +119,29 @@ class TermMapper:
         if self.options.graphs:
             columns.append(_identifier("g", dump, place).alias("graph"))
         return frame.select(columns)
+
+
+def with_text(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the parts of literals, null elsewhere: ``text`` (escapes unread), ``language``, ``type``."""
+    o = pl.col("o")
+    literal, escaped = o.str.starts_with('"'), o.str.contains("\\", literal=True)
+    frame = frame.with_columns(o.str.slice(1).str.splitn('"', 2).struct.rename_fields(["text", "rest"]).struct.unnest())
+    rest = pl.col("rest")
+    frame = frame.with_columns(
+        pl.when(literal).then("text").alias("text"),
+        pl.when(literal & rest.str.starts_with("@")).then(rest.str.slice(1)).alias("language"),
+        pl.when(literal & rest.str.starts_with("^^<")).then(rest.str.slice(3).str.strip_suffix(">")).alias("type"),
+    ).drop("rest")
+    hard = literal & escaped
+    if not frame.select(hard.any()).item():
+        return frame
+    # A quote inside may be escaped: only there the slower expression that takes groups out.
+    parts = pl.when(hard).then(o).otherwise(None).str.extract_groups(_LITERAL).struct.rename_fields(["_1", "_2", "_3"])
+    columns = zip(("text", "language", "type"), ("_1", "_2", "_3"), strict=True)
+    frame = frame.with_columns(parts.struct.unnest())
+    return frame.with_columns(
+        pl.when(hard).then(part).otherwise(column).alias(column) for column, part in columns
+    ).drop("_1", "_2", "_3")
 
 
 def _without(frame: pl.DataFrame, reason: str, condition: pl.Expr, place: Place) -> pl.DataFrame:
@@ -156,12 +197,17 @@ def _literal_labels(facts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _canonical(frame: pl.DataFrame, odd: pl.Expr) -> pl.DataFrame:
-    """The frame with escapes read in ``text`` and one spelling for every literal in ``o``."""
+def canonical(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame of :func:`with_text` with escapes read in ``text`` and one spelling for every literal in ``o``."""
+    language = pl.col("language")
+    odd = pl.col("text").str.contains("\\", literal=True) | (pl.col("type") == _STRING)
+    odd |= language.is_not_null() & (language != language.str.to_lowercase())
+    if not frame.select(odd.any()).item():
+        return frame
     terms = frame.filter(odd).select("o", "text", "language", "type").unique()
     read = [unescape(text) for text in terms["text"]]
     spelled = [
-        f'"{escape(text)}"' + (f"@{language}" if language else "" if kind in (None, _STRING) else f"^^<{kind}>")
+        f'"{escape(text)}"' + (f"@{language.lower()}" if language else "" if kind in (None, _STRING) else f"^^<{kind}>")
         for text, language, kind in zip(read, terms["language"], terms["type"], strict=True)
     ]
     fresh = pl.DataFrame(
