@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import polars as pl
 import pytest
-from reading import COMPRESS, lines, read
+from reading import COMPRESS, Everything, lines, read
 
 from kgr1.errors import GraphError, GraphFormatError
 from kgr1.graph.readers import streams
@@ -57,6 +57,14 @@ def test_truncated(tmp_path: Path, name: str, suffix: str) -> None:
         assert caught.value.details["path"] == str(source)
 
 
+def outcome(source: Path) -> Everything | str:
+    """What is read, or the path that an error names."""
+    try:
+        return read(source)
+    except GraphFormatError as error:
+        return str(error.details["path"])
+
+
 @by_compression
 @by_format
 def test_flipped_bits_never_pass(tmp_path: Path, name: str, suffix: str) -> None:
@@ -69,12 +77,7 @@ def test_flipped_bits_never_pass(tmp_path: Path, name: str, suffix: str) -> None
         data = bytearray(whole)
         data[position] ^= 0x10
         source.write_bytes(data)
-        try:
-            found = read(source)
-        except GraphFormatError as error:
-            assert error.details["path"] == str(source)
-        else:
-            assert found == expected
+        assert outcome(source) in (expected, str(source))
 
 
 def test_an_end_that_is_garbage(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import polars as pl
 from pydantic import Field
 
 from kgr1.errors import GraphError
+from kgr1.graph.batches import Batch
 from kgr1.graph.encode import TripleEncoder
 from kgr1.graph.files import check_target, write_store
-from kgr1.graph.readers import ReadOptions, read_batches, read_names
+from kgr1.graph.readers import ReadOptions, SourceFiles
 from kgr1.graph.store import make_header
 from kgr1.types import Record
 
@@ -58,24 +59,28 @@ def build_graph(
     out = Path(out).absolute()
     check_target(out, force=force)
     encoder = TripleEncoder()
-    found: list[pl.DataFrame] = []
+    labels: dict[str, str] = {}
+    aliases: dict[str, dict[str, None]] = {}
     dropped: Counter[str] = Counter()
-    for batch in read_batches(sources, options):
-        if batch.facts is not None:
-            encoder.add(batch.facts.select("head", "relation", "tail").rows())
+    repeated = 0
+    for batch in SourceFiles(sources, options, None if names is None else Path(names)):
+        _add(encoder, batch)
         if batch.labels is not None:
-            found.append(batch.labels.filter(~pl.col("alias")))
+            repeated += _add_labels(labels, aliases, batch.labels)
         dropped.update(batch.dropped)
-        if on_progress is not None:
+        if on_progress is not None and batch.rows:
             on_progress(batch.rows)
     if not encoder.rows:
         raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
-    labels, repeated, unused = _read_labels(names, encoder)
-    for frame in found:
-        for identifier, label, _ in frame.iter_rows():
-            if identifier in encoder:
-                labels.setdefault(identifier, label)
-    encoded = encoder.finish(labels)
+    unused = [identifier for identifier in labels if identifier not in encoder]
+    for identifier in unused:
+        del labels[identifier]
+    others = {
+        identifier: [name for name in more if name != labels.get(identifier)]
+        for identifier, more in aliases.items()
+        if identifier in encoder
+    }
+    encoded = encoder.finish(labels, others)
     header = make_header(encoded, name or out.name, checksums=True)
     write_store(header, encoded.arrays, out, force=force)
     return BuildReport(
@@ -85,7 +90,7 @@ def build_graph(
         relations=encoded.relations,
         ambiguous_names=encoded.ambiguous_names,
         repeated_names=repeated,
-        unused_names=unused,
+        unused_names=len(unused),
         seconds=time.perf_counter() - started,
         bytes=header.bytes,
         max_degree=encoded.max_degree,
@@ -93,15 +98,23 @@ def build_graph(
     )
 
 
-def _read_labels(names: Path | None, known: TripleEncoder) -> tuple[dict[str, str], int, int]:
-    """Labels of what the graph holds (a names file often covers far more), repeated rows, unused rows."""
-    labels: dict[str, str] = {}
-    repeated = unused = 0
-    if names is not None:
-        for frame in read_names(Path(names)):
-            for identifier, label, _ in frame.iter_rows():
-                if identifier not in known:
-                    unused += 1
-                elif label.strip() and labels.setdefault(identifier, label) != label:
-                    repeated += 1
-    return labels, repeated, unused
+def _add(encoder: TripleEncoder, batch: Batch) -> None:
+    if batch.facts is None:
+        return
+    parts = batch.facts.partition_by("graph", as_dict=True) if "graph" in batch.facts.columns else {("",): batch.facts}
+    for (graph,), facts in parts.items():
+        spans = facts.select("start", "end").rows() if "start" in facts.columns else None
+        encoder.add(facts.select("head", "relation", "tail").rows(), spans=spans, graph=graph or None)
+
+
+def _add_labels(labels: dict[str, str], aliases: dict[str, dict[str, None]], found: pl.DataFrame) -> int:
+    """Take labels; returns how many of them were second ones. They are aliases then."""
+    repeated = 0
+    for identifier, label, alias in found.iter_rows():
+        if not label or not label.strip():
+            continue
+        first = label if alias else labels.setdefault(identifier, label)
+        repeated += first != label
+        if alias or first != label:
+            aliases.setdefault(identifier, {})[label] = None
+    return repeated

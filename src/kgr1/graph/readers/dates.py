@@ -12,15 +12,12 @@ from functools import lru_cache
 
 import polars as pl
 
-from kgr1.graph.batches import OPEN_END, OPEN_START
 from kgr1.graph.readers.place import Place
+from kgr1.graph.temporal import OPEN_END, OPEN_START, UNDATED, Span, parse_date
 
 FORMS = "write 2014, 2014-05, 2014-05-17, 1990/1994, 1990/ or /1994"
-UNDATED = (OPEN_END, OPEN_START)
 REVERSED = "dates that end before they start (the facts are kept without them)"
-Span = tuple[int, int]
 
-_DATE = re.compile(r"([+-]?\d{1,6})(?:-(\d\d)(?:-(\d\d)(?:[T ][0-9:.,]+(?:Z|[+-]\d\d:?\d\d)?)?)?)?", re.ASCII)
 _LOOKS = re.compile(r"-?\d{4}(?:-\d\d(?:-\d\d(?:T.*)?)?)?(?:/(?:-?\d{4}(?:-\d\d(?:-\d\d)?)?)?)?", re.ASCII)
 
 
@@ -31,67 +28,24 @@ def looks_dated(texts: Iterable[str]) -> bool:
     return 2 * sure > len(filled) and all(span(text) is not None for text in filled)
 
 
-def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the proleptic Gregorian calendar (with a year 0)."""
-    year -= month <= 2
-    era = year // 400
-    of_era = year - era * 400
-    of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
-
-
-def _month_days(year: int, month: int) -> int:
-    following = (year + 1, 1) if month == 12 else (year, month + 1)
-    return _days(*following, 1) - _days(year, month, 1)
-
-
-def period(text: str) -> Span | None:
-    """First and last day of a year, month or day; None if the text is none.
-
-    >>> period("1970"), period("1970-02"), period("1970-13")
-    ((0, 364), (31, 58), None)
-    """
-    found = _DATE.fullmatch(text.strip())
-    if found is None:
-        return None
-    year = int(found[1])
-    if found[2] is None:
-        return _days(year, 1, 1), _days(year, 12, 31)
-    month = int(found[2])
-    if not 1 <= month <= 12:
-        return None
-    if found[3] is None:
-        return _days(year, month, 1), _days(year, month, _month_days(year, month))
-    day = int(found[3])
-    if not 1 <= day <= _month_days(year, month):
-        return None
-    return (_days(year, month, day),) * 2
-
-
 @lru_cache(maxsize=1 << 16)
 def span(text: str) -> Span | None:
-    """Span of the one date of a fact; None if the text is none.
+    """Span of the one date of a fact; None if the text is none. It may end before it starts.
 
     >>> span("1970-01-02/1970-01-04"), span("") == UNDATED
     ((1, 3), True)
     """
-    text = text.strip()
-    if not text:
-        return UNDATED
-    if "/" not in text:
-        return period(text)
-    first, _, last = text.partition("/")
-    return joined(first, last) if first or last else None
+    first, slash, last = text.partition("/")
+    return joined(first, last if slash else first)
 
 
 @lru_cache(maxsize=1 << 16)
 def joined(first: str, last: str) -> Span | None:
-    """Span from the first day of one date to the last day of another; an empty one is open, two are no date."""
-    first, last = first.strip(), last.strip()
-    if not first and not last:
+    """Span from the first day of one date to the last day of another; an empty one is open, two are no dates."""
+    if not first.strip() and not last.strip():
         return UNDATED
-    begin = period(first) if first else (OPEN_START, OPEN_START)
-    end = period(last) if last else (OPEN_END, OPEN_END)
+    begin = parse_date(first) if first.strip() else (OPEN_START, OPEN_START)
+    end = parse_date(last) if last.strip() else (OPEN_END, OPEN_END)
     return (begin[0], end[1]) if begin and end else None
 
 
@@ -99,7 +53,7 @@ def problem(time: str | None, first: str | None, last: str | None) -> str | None
     """What is wrong with the dates of a row, or None."""
     if time is not None and span(time) is None:
         return f"{time[:40]!r} is no date; {FORMS}"
-    wrong = next((text for text in (first, last) if text and text.strip() and period(text) is None), None)
+    wrong = next((text for text in (first, last) if text and text.strip() and parse_date(text) is None), None)
     return None if wrong is None else f"{wrong[:40]!r} is no date; write 2014, 2014-05 or 2014-05-17"
 
 

@@ -18,40 +18,68 @@ from kgr1.graph.readers.options import ReadOptions
 from kgr1.graph.readers.parquet import read_parquet
 from kgr1.graph.readers.place import Place
 from kgr1.graph.readers.rdf import read_terms
-from kgr1.graph.readers.streams import STDIN, open_stream
+from kgr1.graph.readers.streams import STDIN, Progress, open_stream
 from kgr1.graph.readers.tables import read_table
 from kgr1.graph.readers.terms import TermMapper, local_name
 
 UNWANTED = "relations that are not wanted"
 
 
-def read_batches(sources: Sequence[Path | str], options: ReadOptions | None = None) -> Iterator[Batch]:
+def read_batches(sources: Sequence[Path | str], options: ReadOptions | None = None) -> SourceFiles:
     """Facts and labels of files, folders, globs or standard input (``-``), in the order given.
 
     Raises :class:`GraphFormatError` for a malformed or damaged file (path, 1-based line and reason) and
     :class:`GraphError` for one that cannot be read or whose format cannot be told.
     """
-    options = options or ReadOptions()
-    files = find_sources(sources, options)
-    mapper = TermMapper(options)
-    wanted = _Wanted(options)
-    rows = 0
-    for number, source in enumerate(files, 1):
-        for batch in _read(source, number, options, mapper):
-            rows += batch.rows
-            yield wanted(replace(batch, rows=rows))
-    last = mapper.finish(Place("-"))
-    if last.labels is not None:
-        yield replace(last, rows=rows)
+    return SourceFiles(sources, options)
 
 
-def _read(source: Source, number: int, options: ReadOptions, mapper: TermMapper) -> Iterator[Batch]:
+class SourceFiles:
+    """Iterates over the batches of sources: first the names of a names file, if there is one, then all files.
+
+    ``bytes_total`` is the size of the files as they are, compressed or not, and None where standard input is one of
+    them. Raises :class:`GraphError` if a source is not there, or its format cannot be told.
+    """
+
+    def __init__(
+        self, sources: Sequence[Path | str], options: ReadOptions | None = None, names: Path | None = None
+    ) -> None:
+        self._options = options or ReadOptions()
+        self._names = names
+        self.files = find_sources(sources, self._options)
+        self._progress = Progress()
+        paths = [source.path for source in self.files] + ([names] if names else [])
+        self.bytes_total = None if STDIN in paths else sum(path.stat().st_size for path in paths if path.is_file())
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the files read so far; may be asked from another thread."""
+        return self._progress.bytes_read
+
+    def __iter__(self) -> Iterator[Batch]:
+        mapper = TermMapper(self._options)
+        wanted = _Wanted(self._options)
+        rows = 0
+        if self._names is not None:
+            for labels in read_names(self._names, self._progress):
+                yield Batch(facts=None, labels=labels, rows=rows)
+        for number, source in enumerate(self.files, 1):
+            for batch in _read(source, number, self._options, mapper, self._progress):
+                rows += batch.rows
+                yield wanted(replace(batch, rows=rows))
+        last = mapper.finish(Place("-"))
+        if last.labels is not None:
+            yield replace(last, rows=rows)
+
+
+def _read(source: Source, number: int, options: ReadOptions, mapper: TermMapper, progress: Progress) -> Iterator[Batch]:
     path = source.path
     place = Place("standard input" if path == STDIN else str(path), number, skip=options.skip_bad_lines)
     if source.format == "parquet":
         yield from read_parquet(path, place, options)
+        progress.add_file(path)
         return
-    with open_stream(path, place) as stream:
+    with open_stream(path, place, progress) as stream:
         if source.format in ("tsv", "csv"):
             yield from read_table(stream, place, options, kind=source.format)
         elif source.format == "jsonl":
@@ -60,7 +88,7 @@ def _read(source: Source, number: int, options: ReadOptions, mapper: TermMapper)
             yield from mapper.batches(read_terms(stream, place, options, source.format), place)
 
 
-def read_names(path: Path) -> Iterator[pl.DataFrame]:
+def read_names(path: Path, progress: Progress | None = None) -> Iterator[pl.DataFrame]:
     """Labels (id, label, alias) of a names file: two columns as TSV or CSV, or one JSON object ``{id: name}``.
 
     Raises what :func:`read_batches` raises.
@@ -69,7 +97,7 @@ def read_names(path: Path) -> Iterator[pl.DataFrame]:
     kind = format_of(path)
     if kind not in ("tsv", "csv", "jsonl"):
         raise GraphError(f"Cannot read names from {path}; name the file .tsv, .txt, .csv or .json.", path=str(path))
-    with open_stream(path, place) as stream:
+    with open_stream(path, place, progress) as stream:
         if kind == "jsonl":
             yield _name_object(stream.read(), place)
             return

@@ -80,8 +80,35 @@ def _plain(raw: io.BufferedReader) -> tuple[str, BinaryIO]:
     return kind, cast("BinaryIO", raw)
 
 
+class Progress:
+    """Bytes read of all files opened so far, compressed as they are."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._raw: io.BufferedReader | None = None
+
+    @property
+    def bytes_read(self) -> int:
+        """May be asked from another thread while a file is read."""
+        raw = self._raw
+        try:
+            return self._done + (raw.tell() if raw is not None else 0)
+        except (OSError, ValueError):  # standard input does not say; a file was closed meanwhile
+            return self._done
+
+    def add_file(self, path: Path) -> None:
+        """Count a whole file."""
+        self._raw = None
+        if path.is_file():
+            self._done += path.stat().st_size
+
+    def begin(self, raw: io.BufferedReader) -> None:
+        """Count what is read of a file from now on."""
+        self._raw = raw
+
+
 @contextmanager
-def open_stream(path: Path, place: Place) -> Iterator[BinaryIO]:
+def open_stream(path: Path, place: Place, progress: Progress | None = None) -> Iterator[BinaryIO]:
     """The plain bytes of a file, or of standard input.
 
     Damage that shows while the block runs raises :class:`GraphFormatError` with the lines read so far, anything else
@@ -91,7 +118,11 @@ def open_stream(path: Path, place: Place) -> Iterator[BinaryIO]:
     try:
         with _open(path) as raw:
             kind, stream = _plain(raw)
+            if progress is not None:
+                progress.begin(raw)
             yield stream
+            if progress is not None:
+                progress.add_file(path)
     except _DAMAGE as error:
         place.fail(place.line, _damaged(kind, error), cause=error)
     except OSError as error:
