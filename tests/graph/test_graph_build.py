@@ -11,7 +11,8 @@ import pytest
 from graph_strategies import TAIL_ENTITIES, ask
 
 from kgr1.errors import GraphError, GraphFormatError
-from kgr1.graph import GraphStore, build_graph, formats
+from kgr1.graph import GraphStore, build_graph
+from kgr1.graph.readers import streams
 from kgr1.types import Triple
 
 TSV = b"Alien\tdirected by\tRidley Scott\nAlien\tyear\t1979\nAlien\tyear\t1979\n"
@@ -78,7 +79,7 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = write(tmp_path / "kg.tsv", "".join("\t".join(row) + "\n" for row in rows).encode())
     expected = sorted(rows)
     for block in (1, 7, 64):
-        monkeypatch.setattr(formats, "_BLOCK_BYTES", block)
+        monkeypatch.setattr(streams, "BLOCK_BYTES", block)
         build_graph([source], tmp_path / "graph", force=True)
         assert facts(tmp_path / "graph") == expected
 
@@ -123,7 +124,7 @@ def test_malformed_lines(tmp_path: Path, name: str, data: bytes, line: int, reas
 
 
 def test_malformed_line_deep_in_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 4096)
     lines = [b"entity %d\tr\tentity %d" % (i, i + 1) for i in range(5000)]
     lines[4321] = b"broken"
     with pytest.raises(GraphFormatError) as caught:

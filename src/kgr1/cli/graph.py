@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kgr1.cli.bars import CountBar, busy
-from kgr1.cli.console import duration, emit, facts, note, one_line, out, size
+from kgr1.cli.bars import busy
+from kgr1.cli.building import build
+from kgr1.cli.console import emit, facts, note, one_line, out, size
 from kgr1.errors import GraphError
 
 app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
@@ -16,42 +16,7 @@ app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by ha
 PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of a SPARQL endpoint, or 'countries'."
 
 
-@app.command()
-def build(
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Files of triples: TSV or CSV, also gzipped.")
-    ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
-    names: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file with two columns: identifier and name to show for it.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What the graph is called; the name of OUT by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
-) -> None:
-    """Build a graph from files with one triple (head, relation, tail) a row."""
-    from kgr1.graph.build import build_graph
-
-    with CountBar("Reading", "triples") as bar:
-        report = build_graph(sources, target, names=names, name=name, on_progress=bar.update, force=force)
-    rows = [
-        ("triples", f"{report.triples:,}"),
-        ("repeated triples left out", f"{report.duplicates:,}"),
-        ("entities", f"{report.entities:,}"),
-        ("relations", f"{report.relations:,}"),
-        ("most triples at one entity", f"{report.max_degree:,}"),
-        ("names of several entities", f"{report.ambiguous_names:,}"),
-    ]
-    if names is not None:
-        rows += [
-            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
-            ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
-        ]
-    read = report.triples + report.duplicates
-    rows += [
-        ("size", size(report.bytes)),
-        ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
-    ]
-    out.print(facts(rows, title=f"Built {one_line(str(target))}"))
+app.command()(build)
 
 
 @app.command()

@@ -24,7 +24,6 @@ EMBEDDED = "countries"
 SPARQL = "sparql+"
 """What the address of a SPARQL endpoint begins with."""
 
-TRIPLE_SUFFIXES = (".tsv", ".txt", ".csv")
 _BLOCK = 1 << 20
 
 
@@ -88,11 +87,12 @@ def store_folder(spec: str) -> Iterator[Path]:
 def _built(source: Path) -> Iterator[Path]:
     """Build a triple file, or find it built: the same content is built once."""
     from kgr1.graph.build import build_graph
+    from kgr1.graph.readers.discover import COMPRESSIONS, SUFFIXES, format_of
 
-    if not any(suffix.lower() in TRIPLE_SUFFIXES for suffix in source.suffixes):
+    if format_of(source) is None:
         raise GraphError(
-            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files .tsv, .txt or "
-            ".csv, or one of these and .gz.",
+            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files "
+            f"{', '.join(SUFFIXES)} ({', '.join(COMPRESSIONS)} may follow).",
             path=str(source),
         )
     with _cache() as cache:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import polars as pl
+from pydantic import Field
+
 from kgr1.errors import GraphError
+from kgr1.graph.batches import Batch
 from kgr1.graph.encode import TripleEncoder
 from kgr1.graph.files import check_target, write_store
-from kgr1.graph.formats import read_names, read_triples
+from kgr1.graph.readers import ReadOptions, SourceFiles
 from kgr1.graph.store import make_header
 from kgr1.types import Record
 
@@ -27,22 +32,24 @@ class BuildReport(Record):
     seconds: float
     bytes: int
     max_degree: int  # most triples at one entity
+    dropped: dict[str, int] = Field(default_factory=dict)  # what the readers left out, by reason
 
 
 def build_graph(
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     out: Path,
     *,
     names: Path | None = None,
     name: str | None = None,
+    options: ReadOptions | None = None,
     on_progress: Callable[[int], None] | None = None,
     force: bool = False,
 ) -> BuildReport:
-    """Build the store ``out`` from TSV or CSV files (plain or gzipped), whole or not at all.
+    """Build the store ``out`` from files in any of the formats of :mod:`kgr1.graph.readers`, whole or not at all.
 
-    ``names`` maps identifiers to labels, two columns in the same formats. ``name`` is the graph's own name (that of
-    ``out`` if None). ``on_progress`` is called with the number of rows read so far. An existing store is replaced in
-    one step with ``force`` and refused without.
+    ``sources`` are files, folders, globs or ``-`` for standard input. ``names`` maps identifiers to labels, two columns
+    of TSV or CSV. ``name`` is the graph's own name (that of ``out`` if None). ``on_progress`` is called with the number
+    of rows read so far. An existing store is replaced in one step with ``force`` and refused without.
 
     Raises :class:`GraphFormatError` for a malformed line and :class:`GraphError` for anything else that stops it.
     """
@@ -52,15 +59,28 @@ def build_graph(
     out = Path(out).absolute()
     check_target(out, force=force)
     encoder = TripleEncoder()
-    for source in sources:
-        for batch in read_triples(Path(source)):
-            encoder.add(batch)
-            if on_progress is not None:
-                on_progress(encoder.rows)
+    labels: dict[str, str] = {}
+    aliases: dict[str, dict[str, None]] = {}
+    dropped: Counter[str] = Counter()
+    repeated = 0
+    for batch in SourceFiles(sources, options, None if names is None else Path(names)):
+        _add(encoder, batch)
+        if batch.labels is not None:
+            repeated += _add_labels(labels, aliases, batch.labels)
+        dropped.update(batch.dropped)
+        if on_progress is not None and batch.rows:
+            on_progress(batch.rows)
     if not encoder.rows:
         raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
-    labels, repeated, unused = _read_labels(names, encoder)
-    encoded = encoder.finish(labels)
+    unused = [identifier for identifier in labels if identifier not in encoder]
+    for identifier in unused:
+        del labels[identifier]
+    others = {
+        identifier: [name for name in more if name != labels.get(identifier)]
+        for identifier, more in aliases.items()
+        if identifier in encoder
+    }
+    encoded = encoder.finish(labels, others)
     header = make_header(encoded, name or out.name, checksums=True)
     write_store(header, encoded.arrays, out, force=force)
     return BuildReport(
@@ -70,22 +90,31 @@ def build_graph(
         relations=encoded.relations,
         ambiguous_names=encoded.ambiguous_names,
         repeated_names=repeated,
-        unused_names=unused,
+        unused_names=len(unused),
         seconds=time.perf_counter() - started,
         bytes=header.bytes,
         max_degree=encoded.max_degree,
+        dropped=dict(dropped),
     )
 
 
-def _read_labels(names: Path | None, known: TripleEncoder) -> tuple[dict[str, str], int, int]:
-    """Labels of what the graph holds (a names file often covers far more), repeated rows, unused rows."""
-    labels: dict[str, str] = {}
-    repeated = unused = 0
-    if names is not None:
-        for batch in read_names(Path(names)):
-            for identifier, label in batch:
-                if identifier not in known:
-                    unused += 1
-                elif label.strip() and labels.setdefault(identifier, label) != label:
-                    repeated += 1
-    return labels, repeated, unused
+def _add(encoder: TripleEncoder, batch: Batch) -> None:
+    if batch.facts is None:
+        return
+    parts = batch.facts.partition_by("graph", as_dict=True) if "graph" in batch.facts.columns else {("",): batch.facts}
+    for (graph,), facts in parts.items():
+        spans = facts.select("start", "end").rows() if "start" in facts.columns else None
+        encoder.add(facts.select("head", "relation", "tail").rows(), spans=spans, graph=graph or None)
+
+
+def _add_labels(labels: dict[str, str], aliases: dict[str, dict[str, None]], found: pl.DataFrame) -> int:
+    """Take labels; returns how many of them were second ones. They are aliases then."""
+    repeated = 0
+    for identifier, label, alias in found.iter_rows():
+        if not label or not label.strip():
+            continue
+        first = label if alias else labels.setdefault(identifier, label)
+        repeated += first != label
+        if alias or first != label:
+            aliases.setdefault(identifier, {})[label] = None
+    return repeated

@@ -1,0 +1,157 @@
+"""``kgr1 graph build``: from files in any known format to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from kgr1.cli.bars import CountBar
+from kgr1.cli.console import duration, facts, one_line, out, size
+from kgr1.graph.readers.options import Format, Literals, Profile
+
+if TYPE_CHECKING:
+    from kgr1.graph.build import BuildReport
+    from kgr1.graph.readers import ReadOptions
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Files, folders or quoted patterns: TSV, CSV, JSON lines, Parquet, N-Triples, N-Quads, Turtle, TriG or "
+        "RDF/XML, also compressed (gz, zst, bz2, xz); '-' is standard input.",
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="FORMAT", help=f"If names of files do not tell: {', '.join(get_args(Format))}."),
+]
+Times = Annotated[
+    bool | None,
+    typer.Option(
+        "--times/--no-times",
+        help="Columns 4 and 5 of tables are dates (one: of the fact; two: its start and end). By default they are if "
+        "the header says so or they look like dates.",
+    ),
+]
+Graphs = Annotated[
+    bool, typer.Option("--graphs", help="Named graphs of N-Quads and TriG become question graphs of the same name.")
+]
+ProfileOption = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="DUMP",
+        help="What RDF comes from: wikidata and freebase leave out what is no fact about a thing; plain; auto tells.",
+    ),
+]
+Languages = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TAG,...",
+        help="Languages of labels in order of preference, * for all others; unlisted ones are left out. By default "
+        "'en,*', for dumps 'en' and 'mul'.",
+    ),
+]
+LiteralsOption = Annotated[
+    str,
+    typer.Option(
+        "--literals",
+        metavar="HOW",
+        help="Text and numbers of RDF: keep them as entities, use them for labels only, or drop all.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option("--keep", metavar="PATTERN", help="Keep only relations that match, e.g. 'people.*'; repeatable."),
+]
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", metavar="PATTERN", help="Leave out relations that match; repeatable.")
+]
+SkipBadLines = Annotated[
+    bool,
+    typer.Option("--skip-bad-lines", help="Leave out malformed lines and say how many, instead of stopping at one."),
+]
+Base = Annotated[
+    str | None, typer.Option("--base", metavar="IRI", help="What relative IRIs of Turtle and RDF/XML are relative to.")
+]
+
+
+def build(
+    sources: Sources,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
+    names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with two columns: identifier and name to show for it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the graph is called; the name of OUT by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
+    format_: FormatOption = None,
+    times: Times = None,
+    graphs: Graphs = False,
+    profile: ProfileOption = "auto",
+    languages: Languages = None,
+    literals: LiteralsOption = "keep",
+    keep: Keep = None,
+    drop: Drop = None,
+    skip_bad_lines: SkipBadLines = False,
+    base: Base = None,
+) -> None:
+    """Build a graph from files with one triple (head, relation, tail) a row, from RDF or from question graphs."""
+    from kgr1.graph.build import build_graph
+
+    options = read_options(
+        format=_one_of("--format", format_, get_args(Format)),
+        times=times,
+        graphs=graphs,
+        profile=_one_of("--profile", profile, get_args(Profile)),
+        languages=None if languages is None else tuple(filter(None, map(str.strip, languages.lower().split(",")))),
+        literals=_one_of("--literals", literals, get_args(Literals)),
+        keep=tuple(keep or ()),
+        drop=tuple(drop or ()),
+        skip_bad_lines=skip_bad_lines,
+        base=base,
+    )
+    with CountBar("Reading", "rows") as bar:
+        report = build_graph(
+            sources, target, names=names, name=name, options=options, on_progress=bar.update, force=force
+        )
+    show_report(report, target, with_names=names is not None)
+
+
+def read_options(**values: Any) -> ReadOptions:
+    """The options of the readers; what is None stays as it is by default."""
+    from kgr1.graph.readers import ReadOptions
+
+    return ReadOptions(**{key: value for key, value in values.items() if value is not None})
+
+
+def _one_of(option: str, value: str | None, known: Sequence[str]) -> str | None:
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"'{one_line(value)}' is none of {', '.join(known)}.", param_hint=option)
+    return value
+
+
+def show_report(report: BuildReport, target: Path, *, with_names: bool) -> None:
+    """Print what a build read, left out and wrote."""
+    rows = [
+        ("triples", f"{report.triples:,}"),
+        ("repeated triples left out", f"{report.duplicates:,}"),
+        ("entities", f"{report.entities:,}"),
+        ("relations", f"{report.relations:,}"),
+        ("most triples at one entity", f"{report.max_degree:,}"),
+        ("names of several entities", f"{report.ambiguous_names:,}"),
+    ]
+    if with_names:
+        rows += [
+            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
+            ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
+        ]
+    rows += [(f"left out: {one_line(reason)}", f"{count:,}") for reason, count in sorted(report.dropped.items())]
+    read = report.triples + report.duplicates
+    rows += [
+        ("size", size(report.bytes)),
+        ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
+    ]
+    out.print(facts(rows, title=f"Built {one_line(str(target))}"))
