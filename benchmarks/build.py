@@ -1,16 +1,16 @@
 """Building stores of growing size: rate, memory, bytes a triple, time to open, latency of lookups.
 
-    python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--labels 0.0] [--oxigraph] [--limit-s 3600]
+    python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--labels 0.5] [--oxigraph] [--limit-s 3600]
 
-For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened, and asked. Entities
-and relations are used as unevenly as in real graphs (by Zipf's law), ten triples an entity. With ``--labels 0.5`` the
-identifiers are short codes, and a names file gives half of them a name; otherwise the names stand in the triples.
+For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened and asked. Without
+``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file gives half of
+them a name (see random_graph.py).
 ``--oxigraph`` loads the same triples into pyoxigraph (as N-Triples, into a store on disk) beside it, within the limits
 of time and memory. Every finished measurement is kept in ``results.json``, so that a run that was stopped goes on where
 it was (``--again`` measures anew); tables.md and growth.png are drawn from it.
 
-Cold lookups: after the system was asked to forget the pages of the store, each by a fresh process. Numbers depend on the
-machine and on what else it does.
+Cold lookups: after the system was asked to forget the pages of the store. Numbers depend on the machine and on what
+else it does.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from random_graph import CHUNK, entity_count, facts, label_names
 
-RELATIONS = 600
-TRIPLES_AN_ENTITY = 10
-CHUNK = 500_000
 COLD, WARM = 200, 5000  # lookups measured
 
 Result = dict[str, Any]
@@ -128,74 +127,18 @@ def read_results(folder: Path) -> dict[str, Result]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-# -- the random graph
+# -- measurements
 
 
-def words(count: int, rng: np.random.Generator) -> pl.Series:
-    """Distinct words of two to four syllables."""
-    onsets = np.array("b c d f g h j k l m n p r s t v w z br ch cr dr fr gr kr pl pr sh sl st tr th".split())
-    vowels = np.array("a e i o u a e o ai ea ie ou".split())
-    codas = np.array(["", "", "", "n", "r", "s", "l", "t", "m", "nd", "ck", "rt"])
-    found = pl.Series([], dtype=pl.String)
-    while len(found) < count:
-        syllables = [
-            pl.Series(np.char.add(np.char.add(rng.choice(onsets, count), rng.choice(vowels, count)), coda))
-            for coda in (rng.choice(codas, count) for _ in range(3))
-        ]
-        last = pl.Series(rng.random(count) < 0.4)
-        frame = pl.DataFrame(syllables, schema=["a", "b", "c"]).with_columns(last=last)
-        made = frame.select(pl.concat_str("a", "b", pl.when("last").then("c").otherwise(pl.lit("")))).to_series()
-        found = pl.concat([found, made.rename("")]).unique(maintain_order=True)
-    return found[:count].str.to_titlecase()
-
-
-class Names:
-    """A name for every number: two words, some with a third part; 8 to 30 characters, all different."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self._words = words(4000, rng)
-        tails = words(300, rng).to_list()
-        self._parts = pl.Series([""] * 500 + [f" of {word}" for word in tails] + [" (film)", " Jr.", " II"] * 60)
-        self._bits = max(22, int(count).bit_length())
-
-    def __call__(self, numbers: np.ndarray[Any, Any]) -> pl.Series:
-        """Names of some numbers, (n,)."""
-        mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) & np.uint64((1 << self._bits) - 1)
-        first, second = mixed % np.uint64(4000), mixed // np.uint64(4000)
-        third, second = second // np.uint64(4000), second % np.uint64(4000)
-        pieces = [self._words.gather(first), pl.lit(" "), self._words.gather(second)]
-        if third.any():
-            pieces += [pl.lit(" "), self._words.gather(third)]
-        part = self._parts.gather((mixed * np.uint64(0xC2B2AE3D27D4EB4F) >> np.uint64(33)) % np.uint64(len(self._parts)))
-        return pl.select(pl.concat_str(*pieces, part)).to_series()
-
-
-def zipf(rng: np.random.Generator, size: int, count: int, exponent: float) -> np.ndarray[Any, Any]:
-    """(count,) numbers below ``size``, the k-th used in proportion to k^-exponent."""
-    return (size * rng.random(count) ** (1 / (1 - exponent))).astype(np.int64)
-
-
-def entity_names(numbers: np.ndarray[Any, Any], names: Names, labels: float) -> pl.Series:
-    """What stands for the entities in the triples."""
-    return names(numbers) if not labels else pl.select(pl.concat_str(pl.lit("Q"), pl.Series(numbers))).to_series()
-
-
-def facts(size: int, seed: int, labels: float, start: int) -> pl.DataFrame:
-    """A chunk of the graph."""
-    rng = np.random.default_rng([seed, start])
-    count, entities = min(CHUNK, size - start), max(size // TRIPLES_AN_ENTITY, 10)
-    names = Names(entities, seed)
-    relations = pl.concat_str(words(RELATIONS, np.random.default_rng(seed)).str.to_lowercase(), pl.lit(".relation"))
-    # Hubs by number would stand together in the file of names.
-    numbers = [zipf(rng, entities, count, exponent) * 7_368_787 % entities for exponent in (0.4, 0.75)]
-    return pl.DataFrame(
-        {
-            "head": entity_names(numbers[0], names, labels),
-            "relation": pl.select(relations).to_series().gather(zipf(rng, RELATIONS, count, 0.75)),
-            "tail": entity_names(numbers[1], names, labels),
-        }
-    )
+def write(path: Path, chunk: Callable[[int], tuple[int, bytes]], size: int) -> int:
+    """Write gzipped chunks, two made at a time; returns the bytes of their text."""
+    total = 0
+    with path.open("wb") as file, ThreadPoolExecutor(2) as pool:
+        for low in range(0, size, 4 * CHUNK):  # few at a time, so that memory stays small whatever the size
+            for length, data in pool.map(chunk, range(low, min(low + 4 * CHUNK, size), CHUNK)):
+                file.write(data)
+                total += length
+    return total
 
 
 def generate(options: argparse.Namespace) -> Result:
@@ -207,38 +150,17 @@ def generate(options: argparse.Namespace) -> Result:
         text = frame.write_csv(separator="\t", include_header=False, quote_style="never").encode()
         return len(text), gzip.compress(text, 4)
 
-    def write(path: Path, pieces: Any) -> int:
-        total = 0
-        with path.open("wb") as file, ThreadPoolExecutor(2) as pool:
-            for length, data in pool.map(tsv, pieces):
-                file.write(data)
-                total += length
-        return total
+    def fact_chunk(start: int) -> tuple[int, bytes]:
+        return tsv(facts(size, options.seed, options.labels, start))
 
-    def label_chunks() -> Any:
-        entities = max(size // TRIPLES_AN_ENTITY, 10)
-        names = Names(entities, options.seed)
-        for low in range(0, entities, CHUNK):
-            numbers = np.arange(low, min(low + CHUNK, entities))
-            numbers = numbers[np.random.default_rng([options.seed, low]).random(len(numbers)) < options.labels]
-            ids = entity_names(numbers, names, options.labels)
-            yield pl.DataFrame({"id": ids, "name": names(numbers)})
+    def label_chunk(start: int) -> tuple[int, bytes]:
+        return tsv(label_names(size, options.seed, options.labels, start))
 
-    # One chunk after the other, so that memory stays small whatever the size.
-    chunks = (facts(size, options.seed, options.labels, start) for start in range(0, size, CHUNK))
-    text = 0
     path = options.folder / "kg.tsv.gz"
-    with path.open("wb") as file:
-        for chunk in chunks:
-            length, data = tsv(chunk)
-            file.write(data)
-            text += length
+    text = write(path, fact_chunk, size)
     if options.labels:
-        write(options.folder / "names.tsv.gz", label_chunks())
+        write(options.folder / "names.tsv.gz", label_chunk, entity_count(size))
     return {"seconds": time.perf_counter() - started, "text_bytes": text, "bytes": path.stat().st_size}
-
-
-# -- measurements
 
 
 def build(options: argparse.Namespace) -> Result:
@@ -346,7 +268,8 @@ def oxigraph(options: argparse.Namespace) -> Result:
     with path.open("wb") as file:
         for start in range(0, size, CHUNK):
             frame = facts(size, options.seed, options.labels, start)
-            iris = [pl.concat_str(pl.lit("<http://x/"), pl.col(c).str.replace_all(" ", "_"), pl.lit(">")) for c in frame.columns]
+            names = [pl.col(column).str.replace_all(" ", "_") for column in frame.columns]
+            iris = [pl.concat_str(pl.lit("<http://x/"), name, pl.lit(">")) for name in names]
             lines = frame.select(pl.concat_str(*iris, pl.lit("."), separator=" "))
             lines.write_csv(file, include_header=False, quote_style="never")
     started = time.perf_counter()
@@ -368,8 +291,8 @@ STEPS = {"generate": generate, "build": build, "cold": cold, "warm": warm, "oxig
 def markdown(results: dict[str, Result]) -> str:
     """One row a size."""
     lines = [
-        "| triples | labels | build, triples/s | CPU s | peak memory | bytes a triple | open | cold lookup, median (p99) "
-        "| warm lookup, median (p99) | pyoxigraph bulk load |",
+        "| triples | labels | build, triples/s | CPU s | peak memory | bytes a triple | open "
+        "| cold lookup, median (p99) | warm lookup, median (p99) | pyoxigraph bulk load |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in sorted(results.values(), key=lambda result: (result["labels"], result["triples"])):

@@ -130,3 +130,21 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(deadline=None, max_examples=60)
 def test_building_out_of_core_gives_the_same_bytes(source: Source, memory_bytes: int, size: int) -> None:
     check_same(source, memory_bytes, size)
+
+
+@given(sources(), st.sampled_from([1, 1 << 30]))
+@settings(deadline=None, max_examples=20)
+def test_facts_that_do_not_fit_one_number(source: Source, memory_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edges, "_PACKED_BITS", 1)
+        check_same(source, memory_bytes, 9)
+
+
+def test_a_larger_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hubs, thousands of names, many runs and ranges."""
+    for module, name, value in ((builder, "_BATCH_ROWS", 500), (edges, "_STEP", 999), (naming, "_STEP", 100)):
+        monkeypatch.setattr(module, name, value)
+    rows = [(f"e {i * i % 997}", f"r{i % 7}", f"e {i * 31 % 1501}" if i % 3 else "hub") for i in range(4000)]
+    labels = [(f"e {i}", f"Label {i % 600}", i % 5 == 0) for i in range(0, 1500, 2)]
+    check_same(Source(rows, None, None, labels), 60_000, 700)
+    check_same(Source(rows, [(i % 50, i % 50 + 3) for i in range(4000)], ["a", "b"] * 2000, labels), 60_000, 700)

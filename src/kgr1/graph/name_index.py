@@ -134,7 +134,9 @@ class GramIndex:
             stop = min(max(stop, start + 1), end)
             # A symbol with several names must not be in two chunks.
             stop = int(np.searchsorted(owners, owners[stop - 1], side="right"))
-            self._add_chunk(blob[offsets[start] : offsets[stop]], np.diff(offsets[start : stop + 1]), owners[start:stop])
+            self._add_chunk(
+                blob[offsets[start] : offsets[stop]], np.diff(offsets[start : stop + 1]), owners[start:stop]
+            )
             start = stop
 
     def _add_chunk(self, blob: Bytes, sizes: Numbers, owners: npt.NDArray[Any]) -> None:

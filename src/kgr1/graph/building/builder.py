@@ -13,7 +13,6 @@ from kgr1.errors import GraphError
 from kgr1.graph.batches import Batch
 from kgr1.graph.building.dictionary import Dictionary, read_frame
 from kgr1.graph.building.edges import Direction, EdgeSorter, Numbering, degree_counts
-from kgr1.graph.building.frames import Frames
 from kgr1.graph.building.labels import LabelCounts, LabelFile, attach_labels
 from kgr1.graph.building.naming import Symbols, Vocabulary, merge_runs, write_vocabulary
 from kgr1.graph.building.rows import NO_GRAPH, Column, Rows

@@ -24,6 +24,7 @@ Keys = list[npt.NDArray[np.uint64]]
 _STEP = 1 << 22  # rows at a time
 _BINS = 1 << 16
 _MOST_PARTS = 256
+_PACKED_BITS = 64  # of one key
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 
@@ -62,7 +63,7 @@ class EdgeSorter:
         self._memory = memory_bytes
         self._entity_bits = numbering.entities.bit_length()
         self._relation_bits = numbering.relations.bit_length()
-        self._narrow = 2 * self._entity_bits + self._relation_bits <= 64
+        self._narrow = 2 * self._entity_bits + self._relation_bits <= _PACKED_BITS
         self._dated = rows.has("start")
         self._columns = (1 if self._narrow else 2) + self._dated + (numbering.graph_map is not None)
 
@@ -220,17 +221,17 @@ def _sorted_steps(keys: Keys, columns: int) -> Iterator[Keys]:
         order = np.lexsort(keys[::-1])
     for low in range(0, len(keys[0]), _STEP):
         high = min(low + _STEP, len(keys[0]))
-        if order is None:
-            step = [keys[0][max(low - 1, 0) : high]]
-        else:
-            step = [key[order[max(low - 1, 0) : high]] for key in keys]
+        chosen: Any = slice(max(low - 1, 0), high)
+        if order is not None:
+            chosen = order[chosen]
+        step = [key[chosen] for key in keys]
         if low == 0:
             step = [np.concatenate((~key[:1], key)) for key in step]
         yield step
 
 
 def _fresh(step: Keys, columns: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Which rows of a step differ from the one before, by the first ``columns``, and how many did up to each, less 1."""
+    """Which rows differ from the one before in the first ``columns``, and how many did up to each, less 1."""
     fresh = np.zeros(len(step[0]) - 1, dtype=bool)
     for key in step[:columns]:
         fresh |= key[1:] != key[:-1]

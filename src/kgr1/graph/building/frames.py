@@ -25,7 +25,12 @@ class Frames:
         self.files: list[list[Path]] = [[] for _ in range(parts)]
 
     def add(
-        self, frame: pl.DataFrame, *, key: str | None = None, numbers: npt.NDArray[np.int64] | None = None, part: int = 0
+        self,
+        frame: pl.DataFrame,
+        *,
+        key: str | None = None,
+        numbers: npt.NDArray[np.int64] | None = None,
+        part: int = 0,
     ) -> None:
         """Add rows: over the parts by the text in the column ``key``, by a number for each row, or to one ``part``."""
         frame = frame.select(list(self._schema))
@@ -34,11 +39,11 @@ class Frames:
         if self.parts == 1:
             self._memory.append(frame)
             return
-        if numbers is None and key is None:
+        if key is not None:
+            numbers = (frame[key].hash().to_numpy() % np.uint64(self.parts)).astype(np.int64)
+        if numbers is None:
             self._write(frame, part)
             return
-        if numbers is None:
-            numbers = (frame[key].hash().to_numpy() % np.uint64(self.parts)).astype(np.int64)
         order = np.argsort(numbers, kind="stable")
         bounds = np.searchsorted(numbers[order], np.arange(self.parts + 1))
         frame = frame[order]
@@ -52,10 +57,7 @@ class Frames:
 
     def read(self, part: int, *, drop: bool = False) -> pl.DataFrame:
         """All rows of a part, in the order in which they came; with ``drop`` they are gone afterwards."""
-        if self.parts == 1:
-            frames = self._memory
-        else:
-            frames = [read_frame(path) for path in self.files[part]]
+        frames = self._memory if self.parts == 1 else [read_frame(path) for path in self.files[part]]
         frame = pl.concat(frames) if frames else pl.DataFrame(schema=self._schema)
         if self.parts == 1:
             self._memory = [] if drop else [frame]

@@ -58,7 +58,7 @@ class Named:
 
 @dataclass
 class LabelCounts:
-    """``repeated``: further labels of an identifier that has one; ``unused``: labels of what the graph does not hold."""
+    """``repeated``: other labels of an identifier that has one; ``unused``: labels of what the graph does not hold."""
 
     repeated: int = 0
     unused: int = 0

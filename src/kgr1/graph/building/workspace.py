@@ -1,8 +1,8 @@
 """The working directory of a build: one builder at a time, and nothing of it left behind.
 
 It is a hidden directory beside the target, ``.NAME.building``, with the arrays of the store to be in ``store``, what is
-sorted out of core in ``spill``, and a file whose lock says that its builder is alive. The lock goes with the process, so
-whatever a killed builder left is recognised and removed by the next one.
+sorted out of core in ``spill``, and a file whose lock says that its builder is alive. The lock goes with the process,
+so whatever a killed builder left is recognised and removed by the next one.
 """
 
 from __future__ import annotations
