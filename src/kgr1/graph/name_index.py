@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from kgr1.graph.building.workspace import append
 from kgr1.graph.names import KEY_LIMIT, lookup_key
 from kgr1.graph.vocabulary import GRAM_MULTIPLIER, gram_shift
 
@@ -160,7 +161,7 @@ class GramIndex:
         kept: Path | npt.NDArray[np.int32] = symbols
         if self._new_file is not None:
             kept = self._new_file("grams")
-            symbols.tofile(kept)
+            append(kept, symbols)
         self._chunks.append((runs, room.astype(np.uint32), kept))
 
     def finish(self, limit: int | None = None) -> tuple[Numbers, Iterator[npt.NDArray[np.int32]]]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from kgr1.graph.building.keys import KeySorter
 from kgr1.graph.building.rows import NO_GRAPH, Column, Rows
-from kgr1.graph.building.workspace import ArrayWriter, StoreArrays, Workspace
+from kgr1.graph.building.workspace import ArrayWriter, StoreArrays, Workspace, append
 
 Keys = list[npt.NDArray[np.uint64]]
 
@@ -155,8 +155,7 @@ class EdgeSorter:
                     path = files.get((part, column))
                     if path is None:
                         path = files[part, column] = self._place.new_file(f"edges-{self._side}")
-                    with path.open("ab") as file:
-                        key[bounds[part] : bounds[part + 1]].tofile(file)
+                    append(path, key[bounds[part] : bounds[part + 1]])
         for part in range(len(borders) - 1):
             paths = [files.get((part, column)) for column in range(self._columns)]
             yield [np.empty(0, np.uint64) if path is None else np.fromfile(path, np.uint64) for path in paths]

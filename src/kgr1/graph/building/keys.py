@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kgr1.graph.building.workspace import Workspace
+from kgr1.graph.building.workspace import Workspace, append
 
 Packed = npt.NDArray[np.uint64]
 
@@ -46,8 +46,7 @@ class KeySorter:
         for part in np.flatnonzero(np.diff(bounds)).tolist():
             if part not in self._files:
                 self._files[part] = self._place.new_file(self._stem)
-            with self._files[part].open("ab") as file:
-                values[bounds[part] : bounds[part + 1]].tofile(file)
+            append(self._files[part], values[bounds[part] : bounds[part + 1]])
 
     def sorted(self) -> Iterator[Packed]:
         """All distinct numbers in ascending order, some millions at a time. Nothing is left afterwards."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kgr1.graph.building.workspace import Workspace
+from kgr1.graph.building.workspace import Workspace, append
 from kgr1.graph.temporal import UNDATED
 
 Column = npt.NDArray[Any]
@@ -52,14 +52,12 @@ class Rows:
             self._files[name] = self.place.new_file(f"rows-{name}")
             if name in DEFAULTS:
                 self._fill(self._files[name], DEFAULTS[name])
-        with self._files[name].open("ab") as file:
-            values.tofile(file)
+        append(self._files[name], values)
 
     def _fill(self, path: Path, value: int) -> None:
         step = 1 << 20
-        with path.open("ab") as file:
-            for low in range(0, self.count, step):
-                np.full(min(step, self.count - low), value, dtype=np.int32).tofile(file)
+        for low in range(0, self.count, step):
+            append(path, np.full(min(step, self.count - low), value, dtype=np.int32))
 
     def next_run(self) -> None:
         """The dictionaries begin again to number from 0."""

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,19 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def append(path: Path, values: npt.NDArray[Any]) -> None:
+    """Append numbers to a file. (What numpy's own ``tofile`` raises does not say why.)"""
+    if values.size:
+        with path.open("ab", buffering=0) as file:
+            write_all(file, np.ascontiguousarray(values).data.cast("B"))
+
+
+def write_all(file: FileIO, data: memoryview) -> None:
+    """Write to a file without a buffer, so that nothing is left to be written when it is closed."""
+    while data:
+        data = data[file.write(data) :]
+
+
 class ArrayWriter:
     """Writes one array of a store piece by piece, with its checksum.
 
@@ -126,20 +140,19 @@ class ArrayWriter:
         self.dtype = np.dtype(dtype)
         self.length = 0
         self._digest = hashlib.sha256()
-        self._file = path.open("xb")
+        self._file = path.open("xb", buffering=0)
 
     def write(self, part: npt.NDArray[Any]) -> None:
         """Append a part, converted to the type of the array."""
         if part.size:
             data = np.ascontiguousarray(part, dtype=self.dtype).data.cast("B")
-            self._file.write(data)
+            write_all(self._file, data)
             self._digest.update(data)
             self.length += len(part)
 
     def close(self) -> None:
         """Flush the file to the disk."""
         with self._file:
-            self._file.flush()
             os.fsync(self._file.fileno())
 
     def abandon(self) -> None:
