@@ -2,7 +2,7 @@
 
 Three pieces without any storage: :func:`lookup_key` folds the differences that do not matter (case, compatibility
 forms, underscores, runs of blanks, the marks that :func:`kgr1.graph.render.neutralise` puts in place of tag brackets),
-:func:`hash_name` is the 64-bit hash under which names stand in the table on disk, and :class:`Closeness` ranks
+:func:`hash_name` is the 32-bit hash under which they stand in the table on disk, and :class:`Closeness` ranks
 candidates for the "did you mean" of an error. :mod:`kgr1.graph.vocabulary` holds the tables.
 """
 
@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
-from hashlib import blake2b
+from zlib import crc32
 
 KEY_LIMIT = 4096
 """Names longer than this many characters are found by their exact spelling only: Unicode normalisation takes
@@ -49,8 +49,11 @@ def _visible(char: str) -> str:
 
 
 def hash_name(text: str) -> int:
-    """64-bit hash of a name, the same on every machine and in every process."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """32-bit hash of a name (CRC-32 of its UTF-8), the same on every machine and in every process.
+
+    Different names may share it, so whoever looks a hash up compares the names.
+    """
+    return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 _DATES = re.compile(r"(?:-?\d[\d/-]*|/\d[\d/-]*|\.\.\. [\d,]+ more \.\.\.)(?:, (?!$)|$)")
