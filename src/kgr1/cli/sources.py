@@ -87,7 +87,8 @@ def store_folder(spec: str) -> Iterator[Path]:
 def _built(source: Path) -> Iterator[Path]:
     """Build a triple file, or find it built: the same content is built once."""
     from kgr1.graph.build import build_graph
-    from kgr1.graph.readers.discover import COMPRESSIONS, SUFFIXES, format_of
+    from kgr1.graph.readers.discover import SUFFIXES, format_of
+    from kgr1.graph.readers.streams import COMPRESSIONS
 
     if format_of(source) is None:
         raise GraphError(

@@ -118,7 +118,7 @@ class LocalNames:
         with self._lock:
             if self._vocabulary is None:
                 labels = dict(zip(self._ids, self._labels, strict=True))
-                self._vocabulary = Vocabulary(encode_names(list(labels), labels)[0])
+                self._vocabulary = Vocabulary(encode_names(list(labels), labels, {})[0])
         return self._vocabulary.closest(text, count)
 
     def _find(self, text: str) -> tuple[Term, ...]:
