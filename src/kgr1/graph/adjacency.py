@@ -21,6 +21,8 @@ import numpy.typing as npt
 ARRAY_TYPES = {"offsets": "<i8", "relations": "<i4", "neighbours": "<i4", "starts": "<i4", "ends": "<i4"}
 OPTIONAL_ARRAYS = frozenset({"starts", "ends"})
 
+_MANY = 50  # positions from which numpy gathers them faster
+
 Numbers = npt.NDArray[np.generic]
 
 
@@ -99,7 +101,10 @@ class Adjacency:
         if isinstance(positions, range):
             result: list[int] = self.edge_neighbours[positions.start : positions.stop].tolist()
             return result
-        return [self.edge_neighbours[position] for position in positions]
+        if len(positions) < _MANY:
+            return [self.edge_neighbours[position] for position in positions]
+        gathered: list[int] = self._arrays["neighbours"][np.asarray(positions, np.int64)].tolist()
+        return gathered
 
     def facts(self, positions: Sequence[int]) -> tuple[Numbers, Numbers, Numbers]:
         """Neighbours, starts and ends, (k,) each, at some positions of a graph with dates."""

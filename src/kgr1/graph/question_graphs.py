@@ -19,7 +19,7 @@ The lists are int64 in a store of 2^31 edges or more.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +38,8 @@ ARRAY_TYPES = {
     "hashes": "<u4",
     "hash_owners": "<i4",
 }
+
+_FEW = 16  # edges below which reading them all is faster than leaping
 
 
 class GraphSlice:
@@ -63,8 +65,16 @@ class GraphSlice:
     def relations(self, entity: int) -> list[int]:
         """Distinct relations at an entity, ascending."""
         low, high = self._bounds(entity)
-        relations = self.whole.edge_relations
-        return list(dict.fromkeys([relations[edge] for edge in self._edges[low:high]]))
+        edges, relations = self._edges, self.whole.edge_relations
+        if high - low < _FEW:
+            return list(dict.fromkeys([relations[edge] for edge in edges[low:high]]))
+        end = self.whole.offsets[entity + 1]
+        found: list[int] = []
+        while low < high:  # leap from one relation to the next
+            relation = relations[edges[low]]
+            found.append(relation)
+            low = bisect_left(edges, bisect_right(relations, relation, edges[low], end), low, high)
+        return found
 
     def positions(self, entity: int, relation: int) -> list[int]:
         """Where the edges of an entity with this relation stand in the arrays of the store."""
