@@ -12,7 +12,7 @@ import pytest
 from graph_strategies import HEAD_ENTITIES, TAIL_ENTITIES, TAIL_RELATIONS, ask
 
 from kgr1.errors import GraphError, GraphServerError
-from kgr1.graph import GraphStore, KnowledgeGraph
+from kgr1.graph import GraphStore, KnowledgeGraph, checksums
 from kgr1.graph.encode import TripleEncoder
 from kgr1.graph.files import ARRAY_TYPES
 from kgr1.graph.store import make_header
@@ -93,6 +93,33 @@ def test_flipped_bits_are_found_by_verifying_and_never_crash(path: Path, name: s
             observe(graph)
         except GraphServerError as error:
             assert "damaged" in str(error)  # noqa: PT017
+
+
+def test_damage_is_located(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 64)
+    sample().save(tmp_path / "blocks")
+    file = tmp_path / "blocks" / "tail_neighbours.bin"
+    data = bytearray(file.read_bytes())
+    data[130] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(GraphError, match="bytes 128 to 191") as caught:
+        GraphStore.open(tmp_path / "blocks", verify=True)
+    assert caught.value.details["offset"] == 128
+
+
+def test_a_digest_does_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 7)
+    whole = bytes(range(50))
+    for pieces in ([50], [1] * 50, [7, 7, 36], [6, 2, 42], [0, 49, 1]):
+        digest, rest = checksums.BlockDigest(), whole
+        for piece in pieces:
+            digest.update(rest[:piece])
+            rest = rest[piece:]
+        assert digest.hexdigests() == checksums.block_digests(whole)
+        assert len(digest.hexdigests()) == 8
+    changed = checksums.block_digests(whole[:20] + b"x" + whole[21:])
+    assert checksums.first_difference(changed, checksums.block_digests(whole), 50) == (14, 21)
+    assert checksums.first_difference(changed, changed, 50) is None
 
 
 @pytest.mark.parametrize("name", ["tail_neighbours", "entity_id_offsets", "head_relations", "entity_hash_owners"])

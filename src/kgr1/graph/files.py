@@ -1,7 +1,7 @@
 """The directory of a store: a JSON header and one raw little-endian file per array.
 
-``header.json`` names the format, its version, the counts, and for every array its type, length and SHA-256; it carries
-a checksum of itself. Array ``x`` stands in ``x.bin``. A directory is written whole or not at all: into a hidden
+``header.json`` names the format, its version, the counts, and for every array its type, length and checksums; it
+carries one of itself. Array ``x`` stands in ``x.bin``. A directory is written whole or not at all: into a hidden
 directory beside its place, flushed to the disk, then renamed.
 """
 
@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from kgr1.errors import GraphError
 from kgr1.graph import adjacency, question_graphs, vocabulary
 from kgr1.graph.building.workspace import friendly_errors, workspace
+from kgr1.graph.checksums import block_digests, first_difference
 from kgr1.graph.vocabulary import Arrays
 from kgr1.types import Record
 
@@ -84,7 +85,7 @@ class ArrayEntry(Record):
     dtype: str
     length: int
     bytes: int
-    sha256: str
+    sha256: tuple[str, ...]  # of its blocks, see kgr1.graph.checksums
 
 
 class Header(Record):
@@ -111,7 +112,7 @@ class Header(Record):
 def describe(array: np.ndarray[Any, Any], checksum: bool = True) -> ArrayEntry:
     """The header's entry for an array."""
     data = np.ascontiguousarray(array).data.cast("B") if array.size else b""
-    sha256 = hashlib.sha256(data).hexdigest() if checksum else ""
+    sha256 = block_digests(data) if checksum else ()
     return ArrayEntry(dtype=array.dtype.str, length=len(array), bytes=array.nbytes, sha256=sha256)
 
 
@@ -232,9 +233,14 @@ def read_store(path: Path, *, verify: bool = False) -> tuple[Header, Arrays]:
             array = np.memmap(file, dtype=entry.dtype, mode="r") if size else np.empty(0, entry.dtype)
         except OSError as error:
             raise GraphError(f"Cannot read {file}: {error.strerror}; build the graph again.", path=str(file)) from error
-        if verify and describe(array).sha256 != entry.sha256:
+        damaged = first_difference(describe(array).sha256, entry.sha256, size) if verify else None
+        if damaged is not None:
+            start, end = damaged
             raise GraphError(
-                f"{file} does not match its checksum; the file is damaged, so build the graph again.", path=str(file)
+                f"{file} does not match its checksum: something in bytes {start:,} to {end - 1:,} has changed since it "
+                "was written, so build the graph again.",
+                path=str(file),
+                offset=start,
             )
         # Lookups read through memoryviews, which know the machine's own byte order only.
         arrays[key] = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("="))

@@ -8,7 +8,6 @@ so whatever a killed builder left is recognised and removed by the next one.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgr1.errors import GraphError
+from kgr1.graph.checksums import BlockDigest
 
 try:
     import fcntl
@@ -139,7 +139,7 @@ class ArrayWriter:
     def __init__(self, path: Path, dtype: str) -> None:
         self.dtype = np.dtype(dtype)
         self.length = 0
-        self._digest = hashlib.sha256()
+        self._digest = BlockDigest()
         self._file = path.open("xb", buffering=0)
 
     def write(self, part: npt.NDArray[Any]) -> None:
@@ -160,9 +160,9 @@ class ArrayWriter:
         self._file.close()
 
     @property
-    def sha256(self) -> str:
-        """Checksum of what was written."""
-        return self._digest.hexdigest()
+    def sha256(self) -> tuple[str, ...]:
+        """Checksums of what was written."""
+        return self._digest.hexdigests()
 
 
 class StoreArrays:
