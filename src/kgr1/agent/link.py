@@ -10,9 +10,9 @@
    runs are tried.
 4. Of names that overlap, the set that covers the question best is kept; long names count more than their parts.
 
-The weights of the evidence were fitted by logistic regression on the training splits of six published question sets,
-each counting the same, and rounded; left out of the fit, five of the six lose little. No language is assumed beyond two
-lists of English words, which other languages simply do not match.
+The weights of the evidence come from a logistic regression on the training splits of published question sets, each
+counting the same (``benchmarks/linking_weights.py``). No language is assumed beyond two lists of English words, which
+other languages simply do not match.
 """
 
 from __future__ import annotations

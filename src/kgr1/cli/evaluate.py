@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from kgr1.types import Question
 
 PolicyName = Literal["model", "oracle"]
+Link = Annotated[
+    bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
+]
 
 
 def evaluate(
@@ -49,9 +52,7 @@ def evaluate(
     config: Config = None,
     overrides: Overrides = None,
     concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")] = 32,
-    link: Annotated[
-        bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
-    ] = False,
+    link: Link = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
     ] = False,
@@ -79,8 +80,7 @@ def evaluate(
         max_turns=settings.agent.max_turns,
     )
     with quiet_libraries(), open_graph(graph) as opened:
-        if link:
-            asked = _linked(asked, opened)
+        asked = _linked(asked, opened) if link else asked
         player, described = _player(model, opened, settings, concurrency)
         made_with = _made_with(described, opened, settings, link=link)
         summary, failures = play(
