@@ -68,8 +68,7 @@ class Desk:
             raise RequestError(413, "BATCH_TOO_LARGE", message)
         name = self.resolve(request.graph)
         replies = self.ask(name, request.queries)
-        content = wire.QueryResponse.model_construct(observations=replies).model_dump_json().encode()
-        return Answer(content, name or "", outcomes(replies))
+        return Answer(wire.write_response(replies), name or "", outcomes(replies))
 
     def resolve(self, name: str | None) -> str | None:
         """The graph that is meant, None if it is not here."""

@@ -12,7 +12,7 @@ One batch endpoint, ``POST /v1/query``::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -74,6 +74,19 @@ class QueryResponse(Record):
 
     protocol: int = PROTOCOL_VERSION
     observations: list[Annotated[Observation | Refusal, Field(union_mode="left_to_right")]]
+
+
+_RESPONSE_START = f'{{"protocol":{PROTOCOL_VERSION},"observations":['.encode()
+
+
+def write_reply(reply: Observation | Refusal) -> bytes:
+    """One reply as JSON."""
+    return reply.__pydantic_serializer__.to_json(reply)
+
+
+def write_response(replies: Sequence[Observation | Refusal]) -> bytes:
+    """A :class:`QueryResponse` as JSON. Written piece by piece: the serialiser of a union takes half as long again."""
+    return _RESPONSE_START + b",".join([write_reply(reply) for reply in replies]) + b"]}"
 
 
 class GraphsResponse(Record):
