@@ -134,9 +134,7 @@ class Toolbox:
         rendered = render(page, _tokens, self._settings.budget_tokens)
         text, last = rendered.text, query.offset + rendered.shown
         if rendered.shown < rest:
-            text += (
-                f"\n(Shown: {query.offset + 1}-{last} of {observation.total}. For more set offset to {last}.)"
-            )
+            text += f"\n(Shown: {query.offset + 1}-{last} of {observation.total}. For more set offset to {last}.)"
         content: dict[str, Any] = {
             "entity": neutralise(query.entity),
             "relation": None if query.relation is None else neutralise(query.relation),
