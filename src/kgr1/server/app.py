@@ -63,25 +63,6 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], options: ServerOptions | No
     app.add_exception_handler(RequestError, problems.on_request_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
 
-    @app.get(wire.HEALTH_PATH, response_model=wire.HealthResponse)
-    async def health() -> Response:
-        return json_response(wire.HealthResponse(version=kgr1.__version__))
-
-    @app.get(wire.GRAPHS_PATH, response_model=wire.GraphsResponse)
-    async def list_graphs() -> Response:
-        return json_response(await runner.run(desk.describe))
-
-    @app.get(wire.SEARCH_PATH, response_model=wire.SearchResponse, responses={404: {"model": ErrorReply}})
-    async def search(text: str = "", graph: str | None = None, count: str = "10") -> Response:
-        if not re.fullmatch(r"[1-9]\d{0,2}", count) or int(count) > wire.MAX_MATCHES:
-            message = f"'count' is a whole number from 1 to {wire.MAX_MATCHES}."
-            raise RequestError(422, "BAD_REQUEST", message)
-        return json_response(await runner.run(desk.search, graph, text, int(count)))
-
-    @app.get(wire.METRICS_PATH, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def show_metrics() -> Response:
-        return Response(await runner.run(metrics.page), headers={"content-type": CONTENT_TYPE})
-
     @app.post(
         wire.QUERY_PATH,
         response_model=wire.QueryResponse,
@@ -101,8 +82,32 @@ def create_app(graphs: Mapping[str, KnowledgeGraph], options: ServerOptions | No
         check_protocol(protocol)
         return StreamReply(desk.resolve(graph), desk, runner, app.state.stopping)
 
+    _add_facts(app, desk, runner, metrics)
     _add_legacy(app, desk, runner)
     return app
+
+
+def _add_facts(app: FastAPI, desk: Desk, runner: Runner, metrics: Metrics) -> None:
+    """The endpoints that tell what there is."""
+
+    @app.get(wire.HEALTH_PATH, response_model=wire.HealthResponse)
+    async def health() -> Response:
+        return json_response(wire.HealthResponse(version=kgr1.__version__))
+
+    @app.get(wire.GRAPHS_PATH, response_model=wire.GraphsResponse)
+    async def list_graphs() -> Response:
+        return json_response(await runner.run(desk.describe))
+
+    @app.get(wire.SEARCH_PATH, response_model=wire.SearchResponse, responses={404: {"model": ErrorReply}})
+    async def search(text: str = "", graph: str | None = None, count: str = "10") -> Response:
+        if not re.fullmatch(r"[1-9]\d{0,2}", count) or int(count) > wire.MAX_MATCHES:
+            message = f"'count' is a whole number from 1 to {wire.MAX_MATCHES}."
+            raise RequestError(422, "BAD_REQUEST", message)
+        return json_response(await runner.run(desk.search, graph, text, int(count)))
+
+    @app.get(wire.METRICS_PATH, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def show_metrics() -> Response:
+        return Response(await runner.run(metrics.page), headers={"content-type": CONTENT_TYPE})
 
 
 def _add_legacy(app: FastAPI, desk: Desk, runner: Runner) -> None:

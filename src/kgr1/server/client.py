@@ -268,6 +268,9 @@ def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterat
         yield batch, start + b",".join(parts) + b"]}"
 
 
+_ECHOED = tuple(Query.model_fields.keys() - {"entity", "relation"})
+
+
 def _answers(observation: Observation, query: Query) -> bool:
     """Whether the observation can be the answer: a result may write the names of the query as the graph does."""
     answered = observation.query
@@ -275,7 +278,7 @@ def _answers(observation: Observation, query: Query) -> bool:
         return answered == query
     if (answered.relation is None) != (query.relation is None):
         return False
-    return answered == query.model_copy(update={"entity": answered.entity, "relation": answered.relation})
+    return all(getattr(answered, field) == getattr(query, field) for field in _ECHOED)
 
 
 def _protocol_of(content: bytes) -> object:

@@ -68,8 +68,7 @@ class Desk:
             raise RequestError(413, "BATCH_TOO_LARGE", message)
         name = self.resolve(request.graph)
         replies = self.ask(name, request.queries)
-        content = wire.QueryResponse.model_construct(observations=replies).model_dump_json().encode()
-        return Answer(content, name or "", outcomes(replies))
+        return Answer(wire.write_response(replies), name or "", outcomes(replies))
 
     def resolve(self, name: str | None) -> str | None:
         """The graph that is meant, None if it is not here."""
@@ -200,6 +199,9 @@ def _unreadable(error: ValidationError) -> RequestError:
             400, "NOT_JSON", "The request body is not valid JSON (UTF-8); send an object with 'queries'."
         )
     field = str(first["loc"][0])[:80] if first["loc"] else ""
+    if first["type"] == "too_long":
+        message = f"The batch has more than {wire.MOST_QUERIES} queries; split it."
+        return RequestError(413, "BATCH_TOO_LARGE", message)
     if first["type"] == "missing":
         message = f"The request has no '{field}'; send an object with 'queries', a list."
     elif first["type"] == "extra_forbidden":

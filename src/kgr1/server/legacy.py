@@ -23,6 +23,9 @@ from kgr1.server.problems import RequestError
 from kgr1.server.wire import Refusal
 from kgr1.types import ErrorCode, Operation, Query
 
+BATCHES = 64
+"""A list may hold so many batches: clients of the released server send one for all episodes of a training step."""
+
 SHOWN = 1000
 """Names in one text; what is left out is counted."""
 
@@ -62,6 +65,9 @@ def retrieve(desk: Desk, body: bytes) -> Answer:
         raise RequestError(400, "NOT_JSON", "The request body is not valid JSON (UTF-8); send a list.") from error
     if not isinstance(value, list | dict):
         raise RequestError(422, "BAD_REQUEST", "The request is not a list of objects with 'action_type'.")
+    most = BATCHES * desk.limits.max_batch
+    if isinstance(value, list) and len(value) > most:
+        raise RequestError(413, "BATCH_TOO_LARGE", f"The list has {len(value)} objects, more than {most}; split it.")
     jobs = [_read(desk, item) for item in (value if isinstance(value, list) else [value])]
     replies = _ask(desk, jobs)
     seconds = time.perf_counter() - started

@@ -88,7 +88,7 @@ class StreamReply(Response):
 
     def _answer(self, lines: list[bytes | None]) -> Answer:
         replies = self._desk.ask(self._graph, [_read_line(line, self._desk.limits.max_line_bytes) for line in lines])
-        body = b"".join([reply.model_dump_json().encode() + b"\n" for reply in replies])
+        body = b"".join([wire.write_reply(reply) + b"\n" for reply in replies])
         return Answer(body, self._graph or "", outcomes(replies))
 
     async def _batches(self, receive: Receive) -> AsyncIterator[list[bytes | None]]:
