@@ -104,3 +104,31 @@ def test_question_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DatasetError, match="no question"):
         load_question_set(str(tmp_path / "empty.jsonl"))
+
+
+def test_a_sparql_endpoint_by_its_url(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyoxigraph")
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "graph")
+    from sparql_servers import oxigraph
+
+    from kgr1.graph.sparql import to_ntriples
+
+    with oxigraph() as server:
+        namespace, graph = "http://kgr1.example/", "http://kgr1.example/graph"
+        server.load(
+            to_ntriples([("ada", "parent of", "Ben"), ("ada", "parent of", "Cleo")], namespace=namespace), graph
+        )
+        spec = f"sparql+{server.url}#graph={graph}&namespace={namespace}"
+        with open_graph(spec) as opened:
+            assert opened.info().triples == 2
+        assert run("graph", "query", spec, "get_tail_entities", "Ada", "parent of").stdout == "Ben\nCleo\n"
+        info = run("graph", "info", spec).stdout
+        assert ["entities", "3"] in [line.split() for line in info.splitlines()]
+        assert "not a server" in run("graph", "info", spec, "--verify", code=2).stderr
+        (tmp_path / "options.toml").write_text(f'graph = "{graph}"\nnamespace = "{namespace}"\n', "utf-8")
+        with open_graph(f"sparql+{server.url}#{tmp_path / 'options.toml'}") as opened:
+            assert opened.info().relations == 1
+        with pytest.raises(GraphError, match="'grap' is not an option"), open_graph(f"sparql+{server.url}#grap=x"):
+            pass
+    with pytest.raises(GraphServerError, match="did not answer"), open_graph(f"{spec}&retries=0"):
+        pass

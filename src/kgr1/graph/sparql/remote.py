@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from kgr1.graph.encode import is_blank
@@ -120,7 +120,7 @@ class RemoteNames:
     def _existing(self, terms: Iterable[Term]) -> set[Term]:
         keys = list(dict.fromkeys(terms))
         found = self._fetcher.by_key(keys, lambda some: self._queries.existing(some, self._relations))
-        _raise_failure(found.values())
+        _raise_if_all_failed(found.values())
         return {key for key in keys if found[key].total}
 
     def _bearers(self, forms: dict[str, list[Term]]) -> dict[str, list[Term]]:
@@ -130,9 +130,10 @@ class RemoteNames:
             keys, lambda some: self._queries.bearers([(n, key[1]) for n, key in some], self._relations)
         )
         result: defaultdict[str, dict[Term, None]] = defaultdict(dict)
+        _raise_if_all_failed(found.values())
         for (text, _), group in found.items():
-            if group.terms is None or group.failure:
-                raise Refused(group.failure or f"{group.total} bearers of one name")
+            if group.terms is None:
+                raise Refused(f"{group.total:,} bearers of the name {text[:100]!r}")
             result[text] |= dict.fromkeys(group.terms)
         return {text: sorted(terms) for text, terms in result.items()}
 
@@ -292,7 +293,7 @@ def _variants(text: str, key: str) -> list[str]:
     return [form for form in dict.fromkeys(forms) if form and form != text and _is_text(form)]
 
 
-def _raise_failure(found: Iterable[Found]) -> None:
-    for one in found:
-        if one.failure:
-            raise Refused(one.failure)
+def _raise_if_all_failed(found: Collection[Found]) -> None:
+    """An endpoint may choke on one strange name, which is then not there; one that answers nothing is another matter."""
+    if found and all(one.failure for one in found):
+        raise Refused(next(iter(found)).failure)
