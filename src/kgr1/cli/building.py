@@ -1,4 +1,4 @@
-"""``kgr1 graph build``: from files in any known format to a graph."""
+"""``kgr1 graph build`` and ``extract``: from files, or from a large graph and questions, to a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from kgr1.cli.bars import CountBar
-from kgr1.cli.console import duration, facts, one_line, out, size
+from kgr1.cli.console import duration, facts, note, one_line, out, size
+from kgr1.cli.options import QuestionsSpec, Split
 from kgr1.graph.readers.options import Format, Literals, Profile
 
 if TYPE_CHECKING:
@@ -118,6 +119,51 @@ def build(
             sources, target, names=names, name=name, options=options, on_progress=bar.update, force=force
         )
     show_report(report, target, with_names=names is not None)
+
+
+def extract(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A built graph, a triple file or a server's URL.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
+    questions: QuestionsSpec,
+    hops: Annotated[int, typer.Option(min=1, help="How many facts an entity may be away from a topic.")] = 2,
+    max_triples: Annotated[int, typer.Option(min=1, help="Most triples of one question.")] = 10_000,
+    hub_limit: Annotated[
+        int, typer.Option(min=1, help="An entity with more facts than this is reached, but not expanded.")
+    ] = 1_000,
+    split: Split = None,
+    plain: Annotated[bool, typer.Option("--plain", help="One graph of all facts instead of question graphs.")] = False,
+    include_answers: Annotated[
+        bool,
+        typer.Option(
+            "--include-answers",
+            help="Also start from the gold answers. This LEAKS them into the graph: only to compare with work that "
+            "does so, never for a score of your own.",
+        ),
+    ] = False,
+    write_questions: Annotated[
+        Path | None,
+        typer.Option("--write-questions", metavar="FILE", help="Write the questions with the ids of their graphs."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
+) -> None:
+    """Cut a question graph for each question out of a large graph: what lies around its topics."""
+    from kgr1.cli.sources import EVERY_SPLIT, load_question_set, open_graph
+    from kgr1.datasets import plain as plain_questions
+    from kgr1.graph.build import build_from_batches
+    from kgr1.graph.extract import ExtractOptions, extract_question_graphs
+
+    asked = load_question_set(questions, split=split or EVERY_SPLIT)
+    options = ExtractOptions(hops=hops, max_triples=max_triples, hub_limit=hub_limit, include_answers=include_answers)
+    if include_answers:
+        note("The gold answers are starting points: scores on this graph are not comparable with honest ones.")
+    with CountBar("Extracting", "questions") as bar, open_graph(graph) as opened:
+        batches = extract_question_graphs(opened, asked, options, plain=plain)
+        report = build_from_batches(batches, target, on_progress=bar.update, force=force)
+    if write_questions is not None:
+        plain_questions.write_questions(
+            write_questions, [question.model_copy(update={"graph_id": question.id}) for question in asked]
+        )
+    show_report(report, target, with_names=False)
 
 
 def read_options(**values: Any) -> ReadOptions:

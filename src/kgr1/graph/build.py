@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -53,9 +53,23 @@ def build_graph(
 
     Raises :class:`GraphFormatError` for a malformed line and :class:`GraphError` for anything else that stops it.
     """
-    started = time.perf_counter()
     if not sources:
         raise GraphError("Name at least one file of triples to build a graph from.")
+    check_target(Path(out).absolute(), force=force)
+    files = SourceFiles(sources, options, None if names is None else Path(names))
+    return build_from_batches(files, out, name=name, on_progress=on_progress, force=force)
+
+
+def build_from_batches(
+    batches: Iterable[Batch],
+    out: Path,
+    *,
+    name: str | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    force: bool = False,
+) -> BuildReport:
+    """Build the store ``out`` from batches; see :func:`build_graph`."""
+    started = time.perf_counter()
     out = Path(out).absolute()
     check_target(out, force=force)
     encoder = TripleEncoder()
@@ -63,7 +77,7 @@ def build_graph(
     aliases: dict[str, dict[str, None]] = {}
     dropped: Counter[str] = Counter()
     repeated = 0
-    for batch in SourceFiles(sources, options, None if names is None else Path(names)):
+    for batch in batches:
         _add(encoder, batch)
         if batch.labels is not None:
             repeated += _add_labels(labels, aliases, batch.labels)
@@ -71,7 +85,7 @@ def build_graph(
         if on_progress is not None and batch.rows:
             on_progress(batch.rows)
     if not encoder.rows:
-        raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
+        raise GraphError("There is no triple to build a graph from.")
     unused = [identifier for identifier in labels if identifier not in encoder]
     for identifier in unused:
         del labels[identifier]
