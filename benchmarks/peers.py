@@ -205,7 +205,7 @@ def http_batches(stack: ExitStack, setting: Setting, options: argparse.Namespace
     """Send batches of 64 to a server in another process, one after the other."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     setting.store.save(folder / "graph")
-    command = [sys.executable, "-m", "kgr1", "serve", str(folder / "graph"), "--port", "0"]
+    command = [str(Path(sys.executable).with_name("kgr1")), "serve", str(folder / "graph"), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     stack.callback(process.wait, 30)
     stack.callback(process.terminate)
@@ -251,7 +251,7 @@ def node(name: str) -> ox.NamedNode:
 
 def graph_node(graph_id: str | None) -> ox.NamedNode:
     """The named graph of a question."""
-    return node(f"graph {graph_id}")
+    return node(f"graph-{graph_id}")
 
 
 def quads(graphs: Graphs) -> Iterator[ox.Quad]:

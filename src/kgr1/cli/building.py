@@ -158,7 +158,7 @@ def extract(
         note("The gold answers are starting points: scores on this graph are not comparable with honest ones.")
     with CountBar("Extracting", "questions") as bar, open_graph(graph) as opened:
         batches = extract_question_graphs(opened, asked, options, plain=plain)
-        report = build_from_batches(batches, target, on_progress=bar.update, force=force)
+        report = build_from_batches(batches, target, on_progress=lambda done: bar.update(done.rows), force=force)
     if write_questions is not None:
         plain_questions.write_questions(
             write_questions, [question.model_copy(update={"graph_id": question.id}) for question in asked]

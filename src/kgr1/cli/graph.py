@@ -13,7 +13,7 @@ from kgr1.errors import GraphError
 
 app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
 
-PLACE = "A built graph, a triple file, the URL of a graph server, or 'countries'."
+PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of a SPARQL endpoint, or 'countries'."
 
 
 app.command()(build)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 EMBEDDED = "countries"
 """The word for the graph and the questions that come with the package."""
 
+SPARQL = "sparql+"
+"""What the address of a SPARQL endpoint begins with."""
+
 _BLOCK = 1 << 20
 
 
@@ -28,10 +31,21 @@ _BLOCK = 1 << 20
 def open_graph(spec: str, *, verify: bool = False) -> Iterator[KnowledgeGraph]:
     """The graph that ``spec`` names: a store folder, a triple file, a server's URL, or the embedded graph.
 
+    ``sparql+`` before a URL makes it that of a SPARQL endpoint; behind ``#`` stand its options, see
+    :func:`kgr1.graph.sparql.read_options`.
+
     Raises :class:`GraphError` in one sentence if there is none, or it cannot be opened.
     """
     from kgr1.graph.store import GraphStore
 
+    if spec.lower().startswith(SPARQL):
+        from kgr1.graph.sparql import SparqlGraph, read_options
+
+        url, _, options = spec[len(SPARQL) :].partition("#")
+        with closing(SparqlGraph(url, read_options(options))) as endpoint:
+            endpoint.check()
+            yield endpoint
+        return
     if is_url(spec):
         from kgr1.server.client import GraphClient
 
@@ -45,8 +59,8 @@ def open_graph(spec: str, *, verify: bool = False) -> Iterator[KnowledgeGraph]:
 
 
 def is_url(spec: str) -> bool:
-    """True if the text names a graph server."""
-    return spec.lower().startswith(("http://", "https://"))
+    """True if the text names a graph server or a SPARQL endpoint."""
+    return spec.lower().removeprefix(SPARQL).startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -73,7 +87,8 @@ def store_folder(spec: str) -> Iterator[Path]:
 def _built(source: Path) -> Iterator[Path]:
     """Build a triple file, or find it built: the same content is built once."""
     from kgr1.graph.build import build_graph
-    from kgr1.graph.readers.discover import COMPRESSIONS, SUFFIXES, format_of
+    from kgr1.graph.readers.discover import SUFFIXES, format_of
+    from kgr1.graph.readers.streams import COMPRESSIONS
 
     if format_of(source) is None:
         raise GraphError(

@@ -11,22 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kgr1.errors import GraphError
+from kgr1.graph.name_index import INDEXED, GramIndex, distinct, pack_owners
 from kgr1.graph.names import hash_name, lookup_key
 from kgr1.graph.temporal import UNDATED, Span
-from kgr1.graph.vocabulary import GRAM_MULTIPLIER, Arrays, DisplayKind, gram_shift
+from kgr1.graph.vocabulary import Array, Arrays, DisplayKind
 
 Numbers = npt.NDArray[np.int64]
 Row = tuple[str, str, str]
-
-_INDEXED = 128  # characters of a name that the trigram index covers
-_CHUNK_BYTES = 8 << 20  # of names in one step of the trigram index
-_PASS_GRAMS = 64 << 20  # trigrams sorted at a time
 
 
 @dataclass(frozen=True)
@@ -170,15 +166,14 @@ def _encode_question_graphs(places: Numbers, graphs: Numbers, head_order: Number
     head_edges = in_head_order[tail_edges]
     head_edges = head_edges[np.lexsort((head_edges, owners))]
     ids = [graph_ids[i] for i in order]
-    hashes = np.fromiter(map(hash_name, ids), np.uint64, len(ids))
-    by_hash = np.argsort(hashes, kind="stable")
+    hashes, hash_owners = _hash_table(ids, np.arange(len(ids)))
     dtype = "<i4" if len(head_order) < 2**31 else "<i8"
     arrays: Arrays = {
         "graph_offsets": np.searchsorted(owners, np.arange(len(ids) + 1)).astype("<i8"),
         "graph_tail_edges": tail_edges.astype(dtype),
         "graph_head_edges": head_edges.astype(dtype),
-        "graph_hashes": hashes[by_hash].astype("<u8"),
-        "graph_hash_owners": by_hash.astype("<i4"),
+        "graph_hashes": hashes,
+        "graph_hash_owners": hash_owners,
     }
     arrays["graph_id_bytes"], arrays["graph_id_offsets"] = _pack(ids)
     return arrays
@@ -205,7 +200,7 @@ def _sort_unique(
     entity_bits, relation_bits = entities.bit_length(), relations.bit_length()
     if 2 * entity_bits + relation_bits <= 63:
         # One 64-bit number a triple sorts several times faster than three columns.
-        packed = _distinct((((first << relation_bits) | second) << entity_bits) | third)
+        packed = distinct((((first << relation_bits) | second) << entity_bits) | third)
         third = packed & ((1 << entity_bits) - 1)
         packed >>= entity_bits
         return packed >> relation_bits, packed & ((1 << relation_bits) - 1), third
@@ -214,14 +209,6 @@ def _sort_unique(
     fresh = np.ones(len(first), dtype=bool)
     fresh[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1]) | (third[1:] != third[:-1])
     return first[fresh], second[fresh], third[fresh]
-
-
-def _distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The distinct values in ascending order; sorts in place. Numpy's ``unique`` hashes, far slower here."""
-    values.sort()
-    fresh = np.ones(len(values), dtype=bool)
-    np.not_equal(values[1:], values[:-1], out=fresh[1:])
-    return values[fresh]
 
 
 def _adjacency(
@@ -282,14 +269,17 @@ def encode_names(
         for alias in dict.fromkeys(aliases.get(name, ()))
         if alias not in (name, label)
     ]
-    owners = np.array([symbol for symbol, _ in owned], dtype="<i4")
-    alias_keys = [lookup_key(alias) for _, alias in owned]
+    owners = np.array([symbol for symbol, _ in owned], dtype=np.int64)
     if owned:
         arrays["alias_bytes"], arrays["alias_offsets"] = _pack(alias for _, alias in owned)
-        arrays["alias_owners"] = owners
-    arrays["hashes"], arrays["hash_owners"] = _hash_table(ids, own_labels, keys, owned, alias_keys)
-    owners = np.concatenate((np.arange(len(ids), dtype="<i4"), owners))
-    arrays["gram_offsets"], arrays["gram_symbols"] = _gram_index(keys + alias_keys, owners, len(ids))
+        arrays["alias_owners"] = owners.astype("<i4")
+    keys += [lookup_key(alias) for _, alias in owned]
+    owners = np.concatenate((np.arange(len(ids)), owners))
+    arrays["gram_offsets"], arrays["gram_symbols"] = _gram_index(keys, owners, len(ids))
+    if labelled:
+        keys += map(lookup_key, ids)
+        owners = np.concatenate((owners, np.arange(len(ids))))
+    arrays["hashes"], arrays["hash_owners"] = _hash_table(keys, owners)
     return arrays, ranks, ambiguous
 
 
@@ -298,18 +288,18 @@ def _display_kinds(ids: Sequence[str], labels: Sequence[str]) -> tuple[list[Disp
     known = set(ids)
     kinds = []
     for name, label in zip(ids, labels, strict=True):
-        if label == name or _blank(label):
+        if label == name or is_blank(label):
             kinds.append(DisplayKind.ID)
         elif counts[label] == 1 and label not in known:
             kinds.append(DisplayKind.LABEL)
-        elif " [" in name or _blank(name) or (composed := f"{label} [{name}]") in known or composed in counts:
+        elif " [" in name or is_blank(name) or (composed := f"{label} [{name}]") in known or composed in counts:
             kinds.append(DisplayKind.ID)
         else:
             kinds.append(DisplayKind.LABEL_AND_ID)
     return kinds, sum(1 for count in counts.values() if count > 1)
 
 
-def _blank(text: str) -> bool:
+def is_blank(text: str) -> bool:
     """True if nothing of the text can be seen, so that it could not be told from another such name."""
     return not text.isprintable() and not any(char.isprintable() and not char.isspace() for char in text)
 
@@ -326,64 +316,16 @@ def _pack(texts: Iterable[str]) -> tuple[npt.NDArray[np.uint8], Numbers]:
     return np.frombuffer(b"".join(encoded), dtype="<u1"), offsets
 
 
-def _hash_table(
-    ids: Sequence[str],
-    labels: Sequence[str],
-    keys: Sequence[str],
-    aliases: Sequence[tuple[int, str]],
-    alias_keys: Sequence[str],
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-    """Hashes of all spellings of all symbols, sorted, with the symbol of each; (hash, symbol) pairs are distinct."""
-    hashes: list[int] = []
-    owners: list[int] = []
-    for symbol, (name, label, key) in enumerate(zip(ids, labels, keys, strict=True)):
-        spellings = {name, label, key} if label is name else {name, label, key, lookup_key(name)}
-        hashes.extend(map(hash_name, spellings))
-        owners.extend([symbol] * len(spellings))
-    for (symbol, alias), key in zip(aliases, alias_keys, strict=True):
-        hashes.extend((hash_name(alias), hash_name(key)))
-        owners.extend((symbol, symbol))
-    hash_array, owner_array = np.array(hashes, dtype="<u8"), np.array(owners, dtype="<i4")
-    order = np.lexsort((owner_array, hash_array))
-    hash_array, owner_array = hash_array[order], owner_array[order]
-    fresh = np.ones(len(order), dtype=bool)
-    fresh[1:] = (hash_array[1:] != hash_array[:-1]) | (owner_array[1:] != owner_array[:-1])
-    return hash_array[fresh], owner_array[fresh]
+def _hash_table(names: Sequence[str], owners: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    """Sorted hashes of some names with the symbol of each, ``owners``, (k,); pairs are distinct."""
+    table = distinct(pack_owners(np.fromiter(map(hash_name, names), np.uint32, len(names)), owners))
+    return (table >> np.uint64(32)).astype("<u4"), table.astype("<u4").astype("<i4")
 
 
-def _gram_index(
-    keys: Sequence[str], owners: npt.NDArray[np.int32], symbols_count: int
-) -> tuple[Numbers, npt.NDArray[np.int32]]:
-    """Posting lists of the byte trigrams of all keys, as :meth:`Vocabulary.closest` reads them.
-
-    ``owners``, (k,), is the symbol of each key.
-    """
-    bits = min(20, max(6, symbols_count.bit_length() + 2))
-    blob, offsets = _pack(f" {key[:_INDEXED]} " for key in keys)
-    passes = 1 + len(blob) // _PASS_GRAMS
-    buckets_a_pass = -(-(1 << bits) // passes)
-    counts, symbols = [], []
-    for low in range(0, 1 << bits, buckets_a_pass):
-        high = min(low + buckets_a_pass, 1 << bits)
-        packed = _distinct(np.concatenate(list(_gram_pairs(blob, offsets, owners, gram_shift(1 << bits), low, high))))
-        counts.append(np.bincount((packed >> np.uint64(32)).astype(np.int64) - low, minlength=high - low))
-        symbols.append((packed & np.uint64(0xFFFFFFFF)).astype("<i4"))
-    bounds = np.concatenate(([0], np.cumsum(np.concatenate(counts)))).astype("<i8")
-    return bounds, np.concatenate(symbols)
-
-
-def _gram_pairs(
-    blob: npt.NDArray[np.uint8], offsets: Numbers, owners: npt.NDArray[np.int32], shift: int, low: int, high: int
-) -> Iterable[npt.NDArray[np.uint64]]:
-    """Distinct (bucket << 32 | symbol) of the trigrams in the buckets low .. high - 1, a chunk of names at a time."""
-    start = 0
-    while start < len(offsets) - 1:
-        end = max(start + 1, int(np.searchsorted(offsets, offsets[start] + _CHUNK_BYTES, side="right")) - 1)
-        chunk = blob[offsets[start] : offsets[end]].astype(np.uint64)
-        rows = np.repeat(np.arange(start, end), np.diff(offsets[start : end + 1]))
-        codes = (chunk[:-2] << np.uint64(16)) | (chunk[1:-1] << np.uint64(8)) | chunk[2:]
-        buckets = ((codes * np.uint64(GRAM_MULTIPLIER)) & np.uint64(0xFFFFFFFF)) >> np.uint64(shift)
-        wanted = (rows[:-2] == rows[2:]) & (buckets >= low) & (buckets < high)
-        symbols = owners[rows[:-2][wanted]].astype(np.uint64)
-        yield _distinct((buckets[wanted] << np.uint64(32)) | symbols)
-        start = end
+def _gram_index(keys: Sequence[str], owners: npt.NDArray[np.int64], count: int) -> tuple[Array, Array]:
+    """Posting lists of the trigrams of ``count`` symbols; ``owners``, (k,), is the symbol of each key."""
+    order = np.argsort(owners, kind="stable")
+    index = GramIndex(count)
+    index.add(*_pack(f" {keys[i][:INDEXED]} " for i in order.tolist()), owners[order])
+    bounds, postings = index.finish()
+    return bounds, np.concatenate(list(postings))

@@ -8,15 +8,13 @@ directory beside its place, flushed to the disk, then renamed.
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from pydantic import ValidationError
 
 from kgr1.errors import GraphError
 from kgr1.graph import adjacency, question_graphs, vocabulary
+from kgr1.graph.building.workspace import friendly_errors, workspace
 from kgr1.graph.vocabulary import Arrays
 from kgr1.types import Record
 
@@ -123,19 +122,24 @@ def write_store(header: Header, arrays: Arrays, out: Path, *, force: bool = Fals
     if the disk is full or a file cannot be written; nothing is left behind then and an existing ``out`` is untouched.
     """
     check_target(out, force=force)
-    with _friendly(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.building"
-        building.mkdir()
-        try:
-            for key, array in arrays.items():
-                _write_file(building / f"{key}.bin", array.data.cast("B") if array.size else b"")
-            _write_file(building / HEADER, _dump(header))
-            _sync_directory(building)
-            _put_in_place(building, out)
-            _sync_directory(out.parent)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+    with workspace(out) as place, friendly_errors(out):
+        for key, array in arrays.items():
+            _write_file(place.store / f"{key}.bin", array.data.cast("B") if array.size else b"")
+        put_store(header, place.store, out, force=force)
+
+
+def put_store(header: Header, building: Path, out: Path, *, force: bool = False) -> None:
+    """Make the directory ``building``, which holds all arrays of a store, the store ``out``.
+
+    The header comes last, so that a directory without all arrays is not a store. With ``force`` the store that stood
+    at ``out`` is at ``building`` afterwards, for the caller to remove. Raises as :func:`write_store` does.
+    """
+    check_target(out, force=force)
+    with friendly_errors(out):
+        _write_file(building / HEADER, _dump(header))
+        _sync_directory(building)
+        _put_in_place(building, out)
+        _sync_directory(out.parent)
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -154,18 +158,6 @@ def _is_store(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(header, dict) and header.get("format") == FORMAT
-
-
-@contextmanager
-def _friendly(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"The disk is full: {out} was not written; free some space or choose another place."
-        else:
-            message = f"Cannot write {out}: {error.strerror or error}."
-        raise GraphError(message, path=str(out)) from error
 
 
 def _write_file(path: Path, data: Any) -> None:

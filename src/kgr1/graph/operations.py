@@ -242,9 +242,7 @@ class Retrieval:
         dated = facts[1:, facts[1] <= facts[2]]
         if not dated.shape[1]:
             return _error(query, ErrorCode.NO_RESULTS, f"{start}; its facts have no dates, so ask without a time.")
-        first, last = format_span(*dated[:, 0]), format_span(*dated[:, dated[1].argmax()])
-        if dated.shape[1] > 1:
-            first = format_span(*dated[:, dated[0].argmin()])
+        first, last = (format_span(*dated[:, place].tolist()) for place in (dated[0].argmin(), dated[1].argmax()))
         hint = f"its only fact is dated {first}" if dated.shape[1] == 1 else f"its dates go from {first} to {last}"
         return _error(query, ErrorCode.NO_RESULTS, f"{start}; {hint}.")
 

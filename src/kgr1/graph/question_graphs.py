@@ -10,7 +10,7 @@ found in the list by bisection. Arrays (G graphs, k edges in all of them):
 ``head_edges``        int32       (k,) positions in the ``head_*`` arrays
 ``id_bytes``          uint8       ids of the graphs, UTF-8
 ``id_offsets``        int64       (G + 1,)
-``hashes``            uint64      sorted hashes of the ids
+``hashes``            uint32      sorted hashes of the ids
 ``hash_owners``       int32       the graph behind each hash
 ====================  ==========  ===================================================================
 
@@ -35,7 +35,7 @@ ARRAY_TYPES = {
     "head_edges": "<i4",
     "id_bytes": "<u1",
     "id_offsets": "<i8",
-    "hashes": "<u8",
+    "hashes": "<u4",
     "hash_owners": "<i4",
 }
 

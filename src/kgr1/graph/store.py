@@ -16,7 +16,7 @@ import numpy as np
 
 from kgr1.errors import GraphError, GraphServerError
 from kgr1.graph.adjacency import Adjacency
-from kgr1.graph.api import GraphInfo
+from kgr1.graph.api import GraphInfo, NameMatch
 from kgr1.graph.encode import EncodedGraph, TripleEncoder, check_name
 from kgr1.graph.files import FORMAT, VERSION, Header, describe, read_store, write_store
 from kgr1.graph.operations import Retrieval
@@ -154,6 +154,31 @@ class GraphStore:
             ambiguous_names=header.ambiguous_names,
             bytes=header.bytes if self.path is not None else 0,
         )
+
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities as (display name, identifier); see :class:`kgr1.graph.api.NameSearch`."""
+        found = dict.fromkeys((*self.find_names(text), *self.closest_names(text, count)))
+        return [(match.name, match.id) for match in islice(found, count)]
+
+    def find_names(self, text: str) -> tuple[NameMatch, ...]:
+        """See :class:`kgr1.graph.api.NameIndex`."""
+        self._alive()
+        found = [
+            NameMatch(self.entities.name(e), self.entities.id(e), self.outgoing.degree(e) + self.incoming.degree(e))
+            for e in self.entities.find(text)
+        ]
+        return tuple(sorted(found, key=lambda match: (-match.degree, match.name)))
+
+    def closest_names(self, text: str, count: int = 3) -> tuple[NameMatch, ...]:
+        """See :class:`kgr1.graph.api.NameIndex`."""
+        self._alive()
+        bearers = [self.find_names(self.entities.label(e)) for e in self._named(self.entities.closest(text, count))]
+        return tuple(dict.fromkeys(match for matches in bearers for match in matches))
+
+    def _named(self, names: Iterable[str]) -> Iterator[int]:
+        """The entities that have exactly these display names."""
+        for name in names:
+            yield from self.entities.find(name)
 
     @property
     def max_degree(self) -> int:

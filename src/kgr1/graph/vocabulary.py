@@ -9,7 +9,7 @@ of numbers is a sorted list of names. Its arrays:
 ``label_bytes``       uint8    labels; absent (as the two below) if no symbol has a label besides its identifier
 ``label_offsets``     int64    (n + 1,)
 ``display_kinds``     uint8    (n,) a :class:`DisplayKind` each
-``hashes``            uint64   sorted hashes of every identifier, label and lookup key
+``hashes``            uint32   sorted hashes of the lookup keys of every identifier, label and alias
 ``hash_owners``       int32    the symbol behind each hash
 ``gram_offsets``      int64    (2^b + 1,) where the postings of each trigram bucket start
 ``gram_symbols``      int32    symbols whose label has a trigram of the bucket, ascending within it
@@ -39,7 +39,7 @@ ARRAY_TYPES = {
     "label_bytes": "<u1",
     "label_offsets": "<i8",
     "display_kinds": "<u1",
-    "hashes": "<u8",
+    "hashes": "<u4",
     "hash_owners": "<i4",
     "gram_offsets": "<i8",
     "gram_symbols": "<i4",
@@ -176,16 +176,19 @@ class Vocabulary:
 
     def _find(self, text: str, member: Callable[[int], bool] | None = None) -> tuple[int, ...]:
         for reading in (text, *readings(text)):
+            key = lookup_key(reading)
+            alike = self._candidates(key)
             for way in (self._with_id, self._with_label, self._with_alias, self._with_label_and_id, self._with_key):
-                found = way(reading)
+                found = way(reading, key, alike)
                 if member is not None:
                     found = [symbol for symbol in found if member(symbol)]
                 if found:
                     return tuple(found)
         return ()
 
-    def _candidates(self, text: str) -> list[int]:
-        hashed = hash_name(text)
+    def _candidates(self, key: str) -> list[int]:
+        """Symbols of which some name may have this lookup key."""
+        hashed = hash_name(key)
         position = bisect_left(self._hashes, hashed)
         found = []
         while position < len(self._hashes) and self._hashes[position] == hashed:
@@ -193,33 +196,34 @@ class Vocabulary:
             position += 1
         return found
 
-    def _with_id(self, text: str) -> list[int]:
-        return [symbol for symbol in self._candidates(text) if self.id(symbol) == text]
+    # Ways to find a text: its lookup key and the candidates for that are given.
 
-    def _with_label(self, text: str) -> list[int]:
-        return [symbol for symbol in self._candidates(text) if self.label(symbol) == text] if self.labelled else []
+    def _with_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if self.id(symbol) == text]
 
-    def _with_alias(self, text: str) -> list[int]:
-        return [s for s in self._candidates(text) if text in self.aliases(s)] if self._has_aliases else []
+    def _with_label(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if self.label(symbol) == text] if self.labelled else []
 
-    def _with_label_and_id(self, text: str) -> list[int]:
+    def _with_alias(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if text in self.aliases(symbol)] if self._has_aliases else []
+
+    def _with_label_and_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
         label, bracket, identifier = text.rpartition(" [")
         if not (self.labelled and bracket and text.endswith("]")):
             return []
         identifier = identifier[:-1]
         # By identifiers alone: another symbol may bear this label as its identifier, or this identifier as its label.
-        exact = [s for s in self._candidates(identifier) if self.id(s) == identifier and self.label(s) == label]
+        key, label_key = lookup_key(identifier), lookup_key(label)
+        alike = self._candidates(key)
+        exact = [s for s in alike if self.id(s) == identifier and self.label(s) == label]
         if exact:
             return exact
-        key, label_key = lookup_key(identifier), lookup_key(label)
-        alike = [s for s in self._candidates(key) if lookup_key(self.id(s)) == key]
-        return [s for s in alike if lookup_key(self.label(s)) == label_key]
+        return [s for s in alike if lookup_key(self.id(s)) == key and lookup_key(self.label(s)) == label_key]
 
-    def _with_key(self, text: str) -> list[int]:
-        key = lookup_key(text)
+    def _with_key(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
         return [
             symbol
-            for symbol in self._candidates(key)
+            for symbol in alike
             if lookup_key(self.id(symbol)) == key
             or (self.labelled and lookup_key(self.label(symbol)) == key)
             or any(lookup_key(alias) == key for alias in self.aliases(symbol))

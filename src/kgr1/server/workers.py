@@ -33,10 +33,12 @@ def run_workers(
     count: int,
     on_ready: Callable[[], None],
     shutdown_s: float,
+    on_end: Callable[[int | None], None] = lambda pid: None,
 ) -> None:
     """Run ``target(listener)`` in ``count`` new processes until SIGINT or SIGTERM; dead ones are replaced.
 
     Call it in the main thread. ``target`` must be picklable and stop on SIGTERM, for which it has ``shutdown_s``.
+    ``on_end`` gets the process id of each worker that is replaced.
     Raises :class:`GraphServerError` if a worker dies soon after its start.
     """
     context = multiprocessing.get_context("spawn")
@@ -63,6 +65,7 @@ def run_workers(
                 if time.monotonic() - started < YOUNG_S:
                     raise GraphServerError(f"A server process ended with status {process.exitcode}; see its log.")
                 logger.error("a server process ended with status %s; starting another", process.exitcode)
+                on_end(process.pid)
                 workers[place] = start()
     finally:
         _end([process for process, _ in workers], shutdown_s)

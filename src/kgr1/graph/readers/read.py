@@ -29,7 +29,7 @@ def read_batches(sources: Sequence[Path | str], options: ReadOptions | None = No
     """Facts and labels of files, folders, globs or standard input (``-``), in the order given.
 
     Raises :class:`GraphFormatError` for a malformed or damaged file (path, 1-based line and reason) and
-    :class:`GraphError` for one that cannot be read or whose format cannot be told, and for sources without a triple.
+    :class:`GraphError` for one that cannot be read or whose format cannot be told.
     """
     return SourceFiles(sources, options)
 
@@ -38,7 +38,7 @@ class SourceFiles:
     """Iterates over the batches of sources: first the names of a names file, if there is one, then all files.
 
     ``bytes_total`` is the size of the files as they are, compressed or not, and None where standard input is one of
-    them. Raises :class:`GraphError` if a source is not there, its format cannot be told, or all hold no triple.
+    them. Raises :class:`GraphError` if a source is not there, or its format cannot be told.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class SourceFiles:
     ) -> None:
         self._options = options or ReadOptions()
         self._names = names
-        self._sources = [str(source) for source in sources]
         self.files = find_sources(sources, self._options)
         self._progress = Progress()
         paths = [source.path for source in self.files] + ([names] if names else [])
@@ -60,18 +59,14 @@ class SourceFiles:
     def __iter__(self) -> Iterator[Batch]:
         mapper = TermMapper(self._options)
         wanted = _Wanted(self._options)
-        rows = facts = 0
+        rows = 0
         if self._names is not None:
             for labels in read_names(self._names, self._progress):
                 yield Batch(facts=None, labels=labels, rows=rows)
         for number, source in enumerate(self.files, 1):
             for batch in _read(source, number, self._options, mapper, self._progress):
                 rows += batch.rows
-                batch = wanted(replace(batch, rows=rows))
-                facts += 0 if batch.facts is None else batch.facts.height
-                yield batch
-        if not facts:
-            raise GraphError(f"There is no triple in {', '.join(self._sources)}.")
+                yield wanted(replace(batch, rows=rows))
         last = mapper.finish(Place("-"))
         if last.labels is not None:
             yield replace(last, rows=rows)
