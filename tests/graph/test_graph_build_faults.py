@@ -115,9 +115,7 @@ def restored_limit() -> Iterator[None]:
 
 @pytest.mark.parametrize("memory_bytes", [1, 1 << 30])
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_room_for_another_byte(
-    source: Path, out: Path, restored_limit: None, stage: str, memory_bytes: int
-) -> None:
+def test_no_room_for_another_byte(source: Path, out: Path, restored_limit: None, stage: str, memory_bytes: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
     def fill() -> None:
