@@ -10,11 +10,12 @@ from reading import COMPRESS, Everything, read
 from kgr1.graph import GraphStore, build_graph
 from kgr1.types import Operation, Query
 
+XSD = "http://www.w3.org/2001/XMLSchema#"
 WD, WDT = "http://www.wikidata.org/entity/", "http://www.wikidata.org/prop/direct/"
 WIKIDATA = f"""
 <http://wikiba.se/ontology#Dump> <http://schema.org/softwareVersion> "1.0.0" .
 <https://www.wikidata.org/wiki/Special:EntityData/Q42> <http://schema.org/about> <{WD}Q42> .
-<https://www.wikidata.org/wiki/Special:EntityData/Q42> <http://schema.org/version> "1"^^<http://www.w3.org/2001/XMLSchema#integer> .
+<https://www.wikidata.org/wiki/Special:EntityData/Q42> <http://schema.org/version> "1"^^<{XSD}integer> .
 <{WD}Q42> <http://www.w3.org/1999/02/22-rdf-syntax-ns#type> <http://wikiba.se/ontology#Item> .
 <{WD}Q42> <http://www.w3.org/2000/01/rdf-schema#label> "Douglas Adams"@en .
 <{WD}Q42> <http://www.w3.org/2004/02/skos/core#prefLabel> "Douglas Adams"@en .
@@ -23,7 +24,7 @@ WIKIDATA = f"""
 <{WD}Q42> <http://www.w3.org/2004/02/skos/core#altLabel> "Douglas No\\u00EBl Adams"@en .
 <{WD}Q42> <http://schema.org/description> "English author"@en .
 <{WD}Q42> <{WDT}P31> <{WD}Q5> .
-<{WD}Q42> <{WDT}P569> "1952-03-11T00:00:00Z"^^<http://www.w3.org/2001/XMLSchema#dateTime> .
+<{WD}Q42> <{WDT}P569> "1952-03-11T00:00:00Z"^^<{XSD}dateTime> .
 <{WD}Q42> <{WDT}P2048> "+1.96"^^<http://www.w3.org/2001/XMLSchema#decimal> .
 <{WD}Q42> <{WDT}P1559> "Douglas Adams"@en .
 <{WD}Q42> <{WDT}P214> "113230702" .

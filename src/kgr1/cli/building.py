@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from kgr1.cli.bars import CountBar
+from kgr1.cli.bars import BuildBar, CountBar
 from kgr1.cli.console import duration, facts, note, one_line, out, size
 from kgr1.cli.options import QuestionsSpec, Split
 from kgr1.graph.readers.options import Format, Literals, Profile
@@ -114,9 +114,9 @@ def build(
         skip_bad_lines=skip_bad_lines,
         base=base,
     )
-    with CountBar("Reading", "rows") as bar:
+    with BuildBar() as bar:
         report = build_graph(
-            sources, target, names=names, name=name, options=options, on_progress=bar.update, force=force
+            sources, target, names=names, name=name, options=options, on_progress=bar.report, force=force
         )
     show_report(report, target, with_names=names is not None)
 
@@ -186,12 +186,19 @@ def show_report(report: BuildReport, target: Path, *, with_names: bool) -> None:
         ("repeated triples left out", f"{report.duplicates:,}"),
         ("entities", f"{report.entities:,}"),
         ("relations", f"{report.relations:,}"),
-        ("most triples at one entity", f"{report.max_degree:,}"),
+        ("triples at one entity", f"{report.mean_degree:,.1f} on average, at most {report.max_degree:,}"),
+        *((f"at most, {share} of the entities", f"{most:,}") for share, most in report.degree_quantiles.items()),
         ("names of several entities", f"{report.ambiguous_names:,}"),
     ]
+    if report.dated:
+        rows.append(("with dates", f"{report.dated:,}"))
+    if report.question_graphs:
+        rows.append(("question graphs", f"{report.question_graphs:,}"))
+    if report.aliases:
+        rows.append(("aliases", f"{report.aliases:,}"))
     if with_names:
         rows += [
-            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
+            ("second names for one identifier, now aliases", f"{report.repeated_names:,}"),
             ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
         ]
     rows += [(f"left out: {one_line(reason)}", f"{count:,}") for reason, count in sorted(report.dropped.items())]
@@ -199,5 +206,6 @@ def show_report(report: BuildReport, target: Path, *, with_names: bool) -> None:
     rows += [
         ("size", size(report.bytes)),
         ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
+        *([("most memory", size(report.peak_memory))] if report.peak_memory else []),
     ]
     out.print(facts(rows, title=f"Built {one_line(str(target))}"))
