@@ -1,4 +1,4 @@
-"""``kgr1 graph build``: from files in any known format to a graph."""
+"""``kgr1 graph build`` and ``extract``: from files, or from a large graph and questions, to a graph."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from kgr1.cli.bars import CountBar
-from kgr1.cli.console import duration, facts, one_line, out, size
+from kgr1.cli.bars import BuildBar, CountBar
+from kgr1.cli.console import duration, facts, note, one_line, out, size
+from kgr1.cli.options import QuestionsSpec, Split
 from kgr1.graph.readers.options import Format, Literals, Profile
 
 if TYPE_CHECKING:
@@ -113,11 +114,56 @@ def build(
         skip_bad_lines=skip_bad_lines,
         base=base,
     )
-    with CountBar("Reading", "rows") as bar:
+    with BuildBar() as bar:
         report = build_graph(
-            sources, target, names=names, name=name, options=options, on_progress=bar.update, force=force
+            sources, target, names=names, name=name, options=options, on_progress=bar.report, force=force
         )
     show_report(report, target, with_names=names is not None)
+
+
+def extract(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A built graph, a triple file or a server's URL.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
+    questions: QuestionsSpec,
+    hops: Annotated[int, typer.Option(min=1, help="How many facts an entity may be away from a topic.")] = 2,
+    max_triples: Annotated[int, typer.Option(min=1, help="Most triples of one question.")] = 10_000,
+    hub_limit: Annotated[
+        int, typer.Option(min=1, help="An entity with more facts than this is reached, but not expanded.")
+    ] = 1_000,
+    split: Split = None,
+    plain: Annotated[bool, typer.Option("--plain", help="One graph of all facts instead of question graphs.")] = False,
+    include_answers: Annotated[
+        bool,
+        typer.Option(
+            "--include-answers",
+            help="Also start from the gold answers. This LEAKS them into the graph: only to compare with work that "
+            "does so, never for a score of your own.",
+        ),
+    ] = False,
+    write_questions: Annotated[
+        Path | None,
+        typer.Option("--write-questions", metavar="FILE", help="Write the questions with the ids of their graphs."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
+) -> None:
+    """Cut a question graph for each question out of a large graph: what lies around its topics."""
+    from kgr1.cli.sources import EVERY_SPLIT, load_question_set, open_graph
+    from kgr1.datasets import plain as plain_questions
+    from kgr1.graph.build import build_from_batches
+    from kgr1.graph.extract import ExtractOptions, extract_question_graphs
+
+    asked = load_question_set(questions, split=split or EVERY_SPLIT)
+    options = ExtractOptions(hops=hops, max_triples=max_triples, hub_limit=hub_limit, include_answers=include_answers)
+    if include_answers:
+        note("The gold answers are starting points: scores on this graph are not comparable with honest ones.")
+    with CountBar("Extracting", "questions") as bar, open_graph(graph) as opened:
+        batches = extract_question_graphs(opened, asked, options, plain=plain)
+        report = build_from_batches(batches, target, on_progress=lambda done: bar.update(done.rows), force=force)
+    if write_questions is not None:
+        plain_questions.write_questions(
+            write_questions, [question.model_copy(update={"graph_id": question.id}) for question in asked]
+        )
+    show_report(report, target, with_names=False)
 
 
 def read_options(**values: Any) -> ReadOptions:
@@ -140,12 +186,19 @@ def show_report(report: BuildReport, target: Path, *, with_names: bool) -> None:
         ("repeated triples left out", f"{report.duplicates:,}"),
         ("entities", f"{report.entities:,}"),
         ("relations", f"{report.relations:,}"),
-        ("most triples at one entity", f"{report.max_degree:,}"),
+        ("triples at one entity", f"{report.mean_degree:,.1f} on average, at most {report.max_degree:,}"),
+        *((f"at most, {share} of the entities", f"{most:,}") for share, most in report.degree_quantiles.items()),
         ("names of several entities", f"{report.ambiguous_names:,}"),
     ]
+    if report.dated:
+        rows.append(("with dates", f"{report.dated:,}"))
+    if report.question_graphs:
+        rows.append(("question graphs", f"{report.question_graphs:,}"))
+    if report.aliases:
+        rows.append(("aliases", f"{report.aliases:,}"))
     if with_names:
         rows += [
-            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
+            ("second names for one identifier, now aliases", f"{report.repeated_names:,}"),
             ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
         ]
     rows += [(f"left out: {one_line(reason)}", f"{count:,}") for reason, count in sorted(report.dropped.items())]
@@ -153,5 +206,6 @@ def show_report(report: BuildReport, target: Path, *, with_names: bool) -> None:
     rows += [
         ("size", size(report.bytes)),
         ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
+        *([("most memory", size(report.peak_memory))] if report.peak_memory else []),
     ]
     out.print(facts(rows, title=f"Built {one_line(str(target))}"))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kgr1.cli.bars import busy
-from kgr1.cli.building import build
+from kgr1.cli.building import build, extract
 from kgr1.cli.console import emit, facts, note, one_line, out, size
 from kgr1.errors import GraphError
 
@@ -17,6 +17,7 @@ PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of 
 
 
 app.command()(build)
+app.command()(extract)
 
 
 @app.command()

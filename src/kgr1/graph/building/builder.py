@@ -132,12 +132,12 @@ class Builder:
 
     def _parts(self) -> int:
         """In how many parts the names are numbered."""
-        need = 0
+        need = names = 0
         for dictionary in (self._entities, self._relations):
-            need += sum(run.count for run in dictionary.runs) * _NAME_BYTES
+            names += sum(run.count for run in dictionary.runs)
             need += 6 * sum(path.stat().st_size for run in dictionary.runs for path in run.files)
         parts = 1
-        while parts < _MOST_PARTS and need > parts * self._memory:
+        while parts < min(_MOST_PARTS, names) and need + names * _NAME_BYTES > parts * self._memory:
             parts *= 2
         return parts
 
