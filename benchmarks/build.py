@@ -2,12 +2,12 @@
 
     python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--labels 0.5] [--oxigraph] [--limit-s 3600]
 
-For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened and asked. Without
-``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file gives half of
-them a name (see random_graph.py).
+For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened and asked.
+Without ``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file
+gives half of them a name (see random_graph.py).
 ``--oxigraph`` loads the same triples into pyoxigraph (as N-Triples, into a store on disk) beside it, within the limits
 of time and memory. Every finished measurement is kept in ``results.json``, so that a run that was stopped goes on where
-it was (``--again`` measures anew); tables.md and growth.png are drawn from it.
+it was (``--again`` measures anew); table.md and growth.png are drawn from it.
 
 Cold lookups: after the system was asked to forget the pages of the store. Numbers depend on the machine and on what
 else it does.
