@@ -2,12 +2,12 @@
 
     python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--labels 0.5] [--oxigraph] [--limit-s 3600]
 
-For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened and asked. Without
-``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file gives half of
-them a name (see random_graph.py).
+For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened, checked and asked.
+Without ``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file
+gives half of them a name (see random_graph.py).
 ``--oxigraph`` loads the same triples into pyoxigraph (as N-Triples, into a store on disk) beside it, within the limits
 of time and memory. Every finished measurement is kept in ``results.json``, so that a run that was stopped goes on where
-it was (``--again`` measures anew); tables.md and growth.png are drawn from it.
+it was (``--again`` measures anew); table.md and growth.png are drawn from it.
 
 Cold lookups: after the system was asked to forget the pages of the store. Numbers depend on the machine and on what
 else it does.
@@ -35,6 +35,7 @@ import polars as pl
 from random_graph import CHUNK, entity_count, facts, label_names
 
 COLD, WARM = 200, 5000  # lookups measured
+CHECKED = 500  # triples of a chunk that are looked for in the store
 
 Result = dict[str, Any]
 
@@ -247,9 +248,23 @@ def warm(options: argparse.Namespace) -> Result:
                 pass
     names, _ = _sample(folder, 2 * WARM, options.seed)
     with GraphStore.open(folder) as store:
+        _check(store, options)
         _ask(store, names[:WARM])
         times = _ask(store, names[WARM:])
     return {"median_ms": statistics.median(times) * 1e3, "p99_ms": _p99(times)}
+
+
+def _check(store: Any, options: argparse.Namespace) -> None:
+    """Stop unless the store holds what the source does: triples of its first and last chunk, by identifier."""
+    from kgr1.types import Operation, Query
+
+    size = options.sizes[0]
+    for start in {0, (size - 1) // CHUNK * CHUNK}:
+        for head, relation, tail in facts(size, options.seed, options.labels, start)[-CHECKED:].rows():
+            query = Query(operation=Operation.GET_TAIL_ENTITIES, entity=head, relation=relation)
+            (found,) = store.execute([query])
+            if tail not in found.ids:
+                raise SystemExit(f"The store lacks {(head, relation, tail)}.")
 
 
 def _p99(times: list[float]) -> float:

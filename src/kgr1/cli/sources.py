@@ -25,6 +25,7 @@ SPARQL = "sparql+"
 """What the address of a SPARQL endpoint begins with."""
 
 _BLOCK = 1 << 20
+_BUSY_S = 0.2  # between looks at whether another process is done
 
 
 @contextmanager
@@ -99,10 +100,16 @@ def _built(source: Path) -> Iterator[Path]:
     with _cache() as cache:
         place = hashlib.blake2b(str(source.resolve()).encode(), digest_size=6).hexdigest()
         target = cache / f"{place}-{_digest(source)}"
-        if not _is_whole(target):
+        while not _is_whole(target):
             started = time.perf_counter()
             shutil.rmtree(target, ignore_errors=True)
-            report = build_graph([source], target, name=_graph_name(source), force=True)
+            try:
+                report = build_graph([source], target, name=_graph_name(source), force=True)
+            except GraphError as error:
+                if not error.details.get("busy"):
+                    raise
+                time.sleep(_BUSY_S)  # another process builds the same
+                continue
             seconds = time.perf_counter() - started
             for older in cache.glob(f"{place}-*"):
                 if older != target:

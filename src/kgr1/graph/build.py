@@ -106,7 +106,7 @@ def build_from_batches(
     """Build the store ``out`` from what a reader gives, whole or not at all.
 
     ``name`` is the graph's own name (that of ``out`` if None). About ``memory_bytes`` of memory are used besides what
-    Python, one batch and 12 bytes an entity need; the rest lies in a hidden directory beside ``out`` until the end.
+    Python, a few batches and 40 bytes an entity need; the rest lies in a hidden directory beside ``out`` until the end.
     An existing store is replaced in one step with ``force`` and refused without. The batches are read in a thread of
     their own.
 

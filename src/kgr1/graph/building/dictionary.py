@@ -22,6 +22,8 @@ BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\
 )
 """What :meth:`str.strip` takes away."""
 
+_NO_NAME = pl.Series([""], dtype=pl.String)
+
 _OVERHEAD = 80
 """Bytes that a category takes besides its text, measured."""
 
@@ -41,8 +43,7 @@ class Dictionary:
         self._place = place
         self._stem = stem
         self.runs = [Run()]
-        self.bytes = 0
-        self._type = pl.Categorical(pl.Categories.random())
+        self.forget()
 
     def encode(self, names: pl.Series) -> npt.NDArray[np.uint32]:
         """Numbers of some names in the current run, (n,).
@@ -52,6 +53,11 @@ class Dictionary:
         if names.null_count():
             raise GraphError("A name is missing in a row of the source.")
         codes = names.cast(self._type).to_physical().to_numpy()
+        if _NO_NAME.cast(self._type).to_physical()[0] != 0:
+            raise RuntimeError("polars has forgotten the names of the rows before")
+        if len(codes) and codes.min() == 0:
+            raise GraphError("A name is empty in a row of the source.")
+        codes = codes - np.uint32(1)
         run = self.runs[-1]
         positions = np.flatnonzero(codes >= run.count)
         if len(positions):
@@ -84,6 +90,9 @@ class Dictionary:
         """Release the memory; nothing can be numbered in the current run any more."""
         self.bytes = 0
         self._type = pl.Categorical(pl.Categories.random())
+        # Categories without a column that uses them are forgotten at once. This column keeps them, and the text in it,
+        # which no name can be, has the number 0 as long as they are the same.
+        self._alive = _NO_NAME.cast(self._type)
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:

@@ -132,9 +132,10 @@ def _show(place: Workspace, symbols: Symbols, names: Frames) -> tuple[Frames, in
     composed = Frames(place, f"{symbols.side}-composed", parts, {**NAMES, "shown": pl.String()})
     ambiguous = 0
     for part in range(parts):
-        frame = by_label.read(part).with_columns(
+        frame = by_label.read(part)
+        frame = frame.with_columns(
             pl.len().over("label").alias("sharing"),
-            _blank("label"),
+            _blank(frame["label"]),
             _known("label", symbols.ids.read(part)["id"]).alias("known"),
         )
         ambiguous += frame.filter(pl.col("sharing") > 1)["label"].n_unique()
@@ -142,7 +143,8 @@ def _show(place: Workspace, symbols: Symbols, names: Frames) -> tuple[Frames, in
         alone = (pl.col("sharing") == 1) & ~pl.col("known")
         _keep(shown, frame.filter(plain), DisplayKind.ID)
         _keep(shown, frame.filter(~plain & alone), DisplayKind.LABEL)
-        rest = frame.filter(~plain & ~alone).drop("blank").with_columns(_blank("id"))
+        rest = frame.filter(~plain & ~alone)
+        rest = rest.with_columns(_blank(rest["id"]))
         unfit = pl.col("blank") | pl.col("id").str.contains(" [", literal=True)
         _keep(shown, rest.filter(unfit), DisplayKind.ID)
         rest = rest.filter(~unfit)
@@ -161,13 +163,12 @@ def _known(column: str, texts: pl.Series) -> pl.Expr:
     return pl.col(column).is_in(texts.implode())
 
 
-def _blank(column: str) -> pl.Expr:
-    """True for texts of which nothing can be seen; hardly ever a text that needs a look in Python."""
-    odd = pl.col(column).str.contains(r"[^\x20-\x7e]")
-    look = pl.col(column).map_batches(
-        lambda texts: pl.Series([is_blank(text) for text in texts], dtype=pl.Boolean), return_dtype=pl.Boolean
-    )
-    return pl.when(odd).then(look).otherwise(False).alias("blank")
+def _blank(texts: pl.Series) -> pl.Series:
+    """True for texts of which nothing can be seen; few need a look in Python."""
+    odd = texts.str.contains(r"[^\x20-\x7e]").arg_true()
+    blank = np.zeros(len(texts), dtype=bool)
+    blank[odd.to_numpy()] = [is_blank(text) for text in texts.gather(odd).to_list()]
+    return pl.Series("blank", blank)
 
 
 def _keep(shown: Frames, frame: pl.DataFrame, kind: DisplayKind) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _WAIT_S = 0.1
+_LEAVE_S = 10.0  # for a reader to notice that nobody wants more; one that waits for standard input never does
 
 
 @contextmanager
@@ -66,4 +67,4 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
         yield ready()
     finally:
         stop.set()
-        thread.join()
+        thread.join(_LEAVE_S)

@@ -63,7 +63,8 @@ def friendly_errors(out: Path) -> Iterator[None]:
 def workspace(out: Path) -> Iterator[Workspace]:
     """The working directory for the target ``out``, removed at the end.
 
-    Raises :class:`GraphError` if another process is building ``out``, or the directory cannot be made.
+    Raises :class:`GraphError` if another process is building ``out`` (``details["busy"]`` is true then), or the
+    directory cannot be made.
     """
     folder = out.parent / f".{out.name}.building"
     with friendly_errors(out):
@@ -94,9 +95,8 @@ def _lock(folder: Path, out: Path) -> int:
         taken = _try_lock(descriptor)
         if not taken:
             os.close(descriptor)
-            raise GraphError(
-                f"Another process is building {out}; wait until it is done or choose another place.", path=str(out)
-            )
+            message = f"Another process is building {out}; wait until it is done or choose another place."
+            raise GraphError(message, path=str(out), busy=True)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(folder / _LOCK)):
                 return descriptor
