@@ -294,6 +294,6 @@ def _variants(text: str, key: str) -> list[str]:
 
 
 def _raise_if_all_failed(found: Collection[Found]) -> None:
-    """An endpoint may choke on one strange name, which is then not there; one that answers nothing is another matter."""
+    """An endpoint may choke on one strange name, which is then not there; one that answers nothing is a failure."""
     if found and all(one.failure for one in found):
         raise Refused(next(iter(found)).failure)
