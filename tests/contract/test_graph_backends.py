@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from graph_contract import DatedContract, GraphContract, QuestionGraphContract
+from dated_contract import DatedContract
+from graph_contract import GraphContract
+from question_graph_contract import QuestionGraphContract
 from reference_graph import ReferenceGraph
 
 from kgr1.graph.api import KnowledgeGraph
