@@ -144,7 +144,7 @@ def test_errors_of_a_reader_come_through_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["head", "relation", "tail"])
 def test_names_that_a_reader_should_not_give(tmp_path: Path, column: str, name: str | None) -> None:
     facts = pl.DataFrame({"head": ["a"], "relation": ["r"], "tail": ["b"]}).with_columns(pl.lit(name).alias(column))
-    with pytest.raises(GraphError, match="A name is (missing|empty)"):
+    with pytest.raises(GraphError, match=r"A name is (missing|empty)"):
         build_from_batches([Batch(facts=facts.cast(pl.String), labels=None, rows=1)], tmp_path / "graph")
     assert list(tmp_path.iterdir()) == []
 
