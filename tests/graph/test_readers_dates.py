@@ -6,7 +6,7 @@ import calendar
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgr1.graph.batches import OPEN_END, OPEN_START
@@ -15,6 +15,7 @@ from kgr1.graph.readers import dates
 EPOCH = date(1970, 1, 1).toordinal()
 
 
+@settings(deadline=None)
 @given(st.dates())
 def test_periods(day: date) -> None:
     number = day.toordinal() - EPOCH

@@ -147,6 +147,9 @@ def test_bad_lines_are_counted_where_that_is_asked(tmp_path: Path) -> None:
     found = read(tmp_path / "kg.csv", skip_bad_lines=True)
     assert found.facts == [("a", "r", "b"), ("a", "r", "c")]
     assert found.dropped == {"malformed CSV": 1}
+    (tmp_path / "kg.csv").write_bytes(b'a,r,b\n"x,y,z\na,r,c\n')
+    found = read(tmp_path / "kg.csv", skip_bad_lines=True)
+    assert (found.facts, found.dropped) == ([("a", "r", "b")], {"malformed CSV": 2})
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "cp1252"])

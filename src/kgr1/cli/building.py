@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kgr1.cli.bars import BuildBar, CountBar
 from kgr1.cli.console import duration, facts, note, one_line, out, size
 from kgr1.cli.options import QuestionsSpec, Split
-from kgr1.graph.readers.options import Format, Literals, Profile
 
 if TYPE_CHECKING:
     from kgr1.graph.build import BuildReport
     from kgr1.graph.readers import ReadOptions
+
+# Written out, because the help is shown without loading what knows them; a test compares.
+FORMATS = ("tsv", "csv", "jsonl", "parquet", "nt", "nq", "ttl", "trig", "rdf")
+PROFILES = ("auto", "plain", "wikidata", "freebase")
+LITERALS = ("keep", "labels", "drop")
 
 Sources = Annotated[
     list[str],
@@ -27,7 +31,7 @@ Sources = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--format", metavar="FORMAT", help=f"If names of files do not tell: {', '.join(get_args(Format))}."),
+    typer.Option("--format", metavar="FORMAT", help=f"If names of files do not tell: {', '.join(FORMATS)}."),
 ]
 Times = Annotated[
     bool | None,
@@ -103,12 +107,12 @@ def build(
     from kgr1.graph.build import build_graph
 
     options = read_options(
-        format=_one_of("--format", format_, get_args(Format)),
+        format=_one_of("--format", format_, FORMATS),
         times=times,
         graphs=graphs,
-        profile=_one_of("--profile", profile, get_args(Profile)),
+        profile=_one_of("--profile", profile, PROFILES),
         languages=None if languages is None else tuple(filter(None, map(str.strip, languages.lower().split(",")))),
-        literals=_one_of("--literals", literals, get_args(Literals)),
+        literals=_one_of("--literals", literals, LITERALS),
         keep=tuple(keep or ()),
         drop=tuple(drop or ()),
         skip_bad_lines=skip_bad_lines,

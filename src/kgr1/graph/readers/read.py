@@ -78,14 +78,17 @@ def _read(source: Source, number: int, options: ReadOptions, mapper: TermMapper,
     if source.format == "parquet":
         yield from read_parquet(path, place, options)
         progress.add_file(path)
-        return
-    with open_stream(path, place, progress) as stream:
-        if source.format in ("tsv", "csv"):
-            yield from read_table(stream, place, options, kind=source.format)
-        elif source.format == "jsonl":
-            yield from read_json_lines(stream, place, options, path)
-        else:
-            yield from mapper.batches(read_terms(stream, place, options, source.format), place)
+    else:
+        with open_stream(path, place, progress) as stream:
+            if source.format in ("tsv", "csv"):
+                yield from read_table(stream, place, options, kind=source.format)
+            elif source.format == "jsonl":
+                yield from read_json_lines(stream, place, options, path)
+            else:
+                yield from mapper.batches(read_terms(stream, place, options, source.format), place)
+    rest = place.batch(None, None, 0)
+    if rest.dropped:
+        yield rest
 
 
 def read_names(path: Path, progress: Progress | None = None) -> Iterator[pl.DataFrame]:

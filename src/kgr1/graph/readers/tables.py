@@ -246,6 +246,8 @@ class _Csv(_Table):
                 return
             except csv.Error as error:
                 self.place.bad(start, f"malformed CSV ({error})", "malformed CSV", cause=error)
+                # A quote that is never closed takes all lines with it: each counts.
+                self.place.drop("malformed CSV", self.place.line - start)
                 rows = csv.reader(lines, strict=True)
                 continue
             if row:

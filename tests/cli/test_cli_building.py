@@ -1,0 +1,47 @@
+"""``kgr1 graph build`` with options of the readers, and ``kgr1 graph extract``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from cli_process import Run
+
+from kgr1.cli import building
+from kgr1.graph.readers import options
+
+
+def test_the_help_knows_what_the_readers_know() -> None:
+    assert get_args(options.Format) == building.FORMATS
+    assert get_args(options.Profile) == building.PROFILES
+    assert get_args(options.Literals) == building.LITERALS
+
+
+def test_options_of_the_readers(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "dump"
+    source.write_text('<e:a> <e:r> <e:b> .\nnonsense\n<e:a> <e:s> "x"@de .\n<e:a> <e:t> <e:c> .\n')
+    assert "--format" in run("graph", "build", source, tmp_path / "g", code=1).stderr
+    words = ("graph", "build", source, tmp_path / "g", "--format", "nt")
+    assert "line 2" in run(*words, code=1).stderr
+    shown = run(*words, "--skip-bad-lines", "--languages", "EN", "--drop", "t").stdout
+    left_out = {line.split("left out: ")[1].rstrip() for line in shown.splitlines() if "left out: " in line}
+    assert {" ".join(line.split()) for line in left_out} == {
+        "not N-Triples 1",
+        "text in other languages 1",
+        "relations that are not wanted 1",
+    }
+    assert run("graph", "query", tmp_path / "g", "get_tail_entities", "a", "r", "--ids").stdout == "b\te:b\n"
+    assert "none of tsv, csv" in run(*words[:-1], "docx", code=2).stderr
+
+
+def test_extract(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "kg.tsv").write_text("a\tr\tb\nb\tr\tc\nc\tr\td\n")
+    line = '{"id": "q1", "question": "?", "topic_entities": ["a"], "answers": ["d"]}\n'
+    (tmp_path / "questions.jsonl").write_text(line)
+    words = ("graph", "extract", tmp_path / "kg.tsv", tmp_path / "cut", "--questions", tmp_path / "questions.jsonl")
+    shown = run(*words, "--hops", "1", "--write-questions", tmp_path / "cut.jsonl")
+    assert ["triples", "1"] in [row.split() for row in shown.stdout.splitlines()]
+    assert '"graph_id": "q1"' in (tmp_path / "cut.jsonl").read_text()
+    shown = run(*words, "--hops", "1", "--include-answers", "--force")
+    assert ["triples", "2"] in [row.split() for row in shown.stdout.splitlines()]
+    assert "not comparable with honest ones" in " ".join(shown.stderr.split())
