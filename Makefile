@@ -77,7 +77,7 @@ $(STAMPS)/train: pyproject.toml constraints.txt $(STAMPS)/torch
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/train
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train,mcp,dev]'
 	@touch $@
 
 $(STAMPS)/weights: tools/fetch_weights.py | $(STAMPS)/train

@@ -25,7 +25,7 @@ from pathlib import Path
 import networkx as nx
 
 from kgr1.graph import GraphStore
-from kgr1.graph.formats import read_triples
+from kgr1.graph.readers import read_batches
 from kgr1.types import Operation, Query
 
 Triples = list[tuple[str, str, str]]
@@ -84,7 +84,8 @@ def _options() -> argparse.Namespace:
 
 
 def _read(path: Path) -> Triples:
-    return sorted({triple for batch in read_triples(path) for triple in batch})
+    facts = (batch.facts for batch in read_batches([path]) if batch.facts is not None)
+    return sorted({triple for frame in facts for triple in frame.rows()})
 
 
 def _line(name: str, speed: dict[str, float]) -> str:

@@ -32,6 +32,10 @@ class AgentSettings(Record):
     observation_tokens: int = Field(default=512, ge=16, description="token budget of one observation")
     prompt: Literal["paper", "short"] = Field(default="short", description="prompt template")
     layout: Literal["flat", "tree"] = Field(default="flat", description="how results are laid out")
+    page_size: int = Field(default=0, ge=0, description="results on one page that a query can ask for; 0 is no pages")
+    rank_relations: Literal["none", "bm25"] = Field(default="none", description="relations by likeness to the question")
+    expand_mediators: bool = Field(default=False, description="show the neighbours of results that have no name")
+    show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")
 
 
 class SamplingSettings(Record):
@@ -62,6 +66,7 @@ class ColdstartSettings(Record):
     micro_batch_size: int = Field(default=4, ge=1, description="trajectories per forward pass")
     lora_rank: int = Field(default=0, ge=0, description="rank of an adapter; 0 trains all weights")
     recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
+    wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
     seed: int = 0
     save_steps: int = Field(default=10, ge=1)
 

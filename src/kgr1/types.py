@@ -202,6 +202,7 @@ class Turn(Record):
     well_formed: bool = False  # exactly one think block, then exactly one action (v_fmt)
     observation: Observation | None = None
     shown: int = 0  # how many of the observation's names the model saw
+    expanded: tuple[Observation, ...] = ()  # facts of nameless results that stood beside them, all of them shown
     information: str = ""
     information_ids: tuple[int, ...] = ()
     generate_s: float = 0.0
@@ -209,17 +210,19 @@ class Turn(Record):
 
     @property
     def shown_entities(self) -> tuple[str, ...]:
-        """The entity results that the model saw in this turn."""
+        """The entity results that the model saw in this turn, and the neighbours shown beside them."""
         if self.observation is None or not self.observation.query.operation.returns_entities:
             return ()
-        return self.observation.names[: self.shown]
+        beside = (name for observation in self.expanded for name in observation.names)
+        return (*self.observation.names[: self.shown], *beside)
 
     @property
     def shown_entity_ids(self) -> tuple[str, ...]:
         """Identifiers of :attr:`shown_entities`, in the same order."""
         if self.observation is None or not self.observation.query.operation.returns_entities:
             return ()
-        return self.observation.ids[: self.shown]
+        beside = (identifier for observation in self.expanded for identifier in observation.ids)
+        return (*self.observation.ids[: self.shown], *beside)
 
 
 class Usage(Record):

@@ -63,7 +63,10 @@ def test_calling_forms(call: str, operation: Operation, entity: str, relation: s
         ('get_tail_relations("Paris",)', ErrorCode.FORMAT_ERROR),
         ('get_tail_relations("")', ErrorCode.FORMAT_ERROR),
         ('get_tail_entities("Paris", "  ")', ErrorCode.FORMAT_ERROR),
-        ('get_tail_entities("a", "b", "c")', ErrorCode.FORMAT_ERROR),
+        ('get_tail_relations("a", "b", "2014")', ErrorCode.FORMAT_ERROR),
+        ('get_tail_entities("a", "b", "2014", "c")', ErrorCode.FORMAT_ERROR),
+        ('get_tail_entities("a", "b", "")', ErrorCode.FORMAT_ERROR),
+        ('get_tail_entities("a", "b", page=2)', ErrorCode.FORMAT_ERROR),
         ('get_tail_relations("a"); get_tail_relations("b")', ErrorCode.FORMAT_ERROR),
         ('x = get_tail_relations("a")', ErrorCode.FORMAT_ERROR),
         ('GET_TAIL_RELATIONS("a")', ErrorCode.SERVER_ERROR),
@@ -79,6 +82,54 @@ def test_everything_else_is_an_error_with_one_sentence(call: str, code: ErrorCod
     assert parsed[1].endswith(".")
     turn = parse_turn(f"{THINK}<kg-query>{call}</kg-query>")
     assert (turn.error, turn.query, turn.answer, turn.well_formed) == (code, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("call", "time", "page"),
+    [
+        ('get_tail_entities("a", "b", "2014")', "2014", 1),
+        ("get_entities_in('a', 'b', 'before 2014-05')", "before 2014-05", 1),
+        ('get_tail_entities("a", "b", page=3)', None, 3),
+        ('get_tail_entities("a", "b", "2014", page = 12 )', "2014", 12),
+        ('get_tail_relations("a",page=2)', None, 2),
+        ('get_tail_entities("a", "b, page=7")', None, 1),
+        ('get_tail_entities("a", "b", page=000000002)', None, 2),
+    ],
+)
+def test_time_and_page(call: str, time: str | None, page: int) -> None:
+    parsed = parse_query(call, page_size=50)
+    assert isinstance(parsed, Query)
+    assert (parsed.time, parsed.offset, parsed.limit) == (time, 50 * (page - 1), 50)
+    assert parse_query(parsed.to_text(), page_size=50) == parsed
+    turn = parse_turn(f"{THINK}<kg-query>{call}</kg-query>", page_size=50)
+    assert turn.query == parsed
+    assert turn.well_formed
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'get_tail_relations("a", page=0)',
+        'get_tail_relations("a", page=-1)',
+        'get_tail_relations("a", page=1.5)',
+        'get_tail_relations("a", page="2")',
+        'get_tail_relations("a", page=2, page=3)',
+        'get_tail_relations(page=2, "a")',
+        'get_tail_relations("a" page=2)',
+        'get_tail_relations("a",, page=2)',
+        'get_tail_relations("a", page=2,)',
+        'get_tail_relations("a", Page=2)',
+        'get_tail_relations("a", page=1234567890)',
+        'get_tail_relations("a", limit=2)',
+        "get_tail_relations(page=2)",
+        'get_tail_entities("a", "b", time="2014")',
+    ],
+)
+def test_other_keywords_are_errors(call: str) -> None:
+    parsed = parse_query(call, page_size=50)
+    assert not isinstance(parsed, Query)
+    assert parsed[0] is ErrorCode.FORMAT_ERROR
+    assert parsed[1].endswith(".")
 
 
 @pytest.mark.parametrize("call", ['get_tail_relations("a", "b")', 'get_tail_entities("a")'])
@@ -191,6 +242,9 @@ HOSTILE = {
     "escaped quotes": '<kg-query>get_tail_relations("' + '\\"' * (MEGABYTE // 2) + ")</kg-query>",
     "backslashes": '<kg-query>get_tail_relations("' + "\\" * MEGABYTE + '")</kg-query>',
     "newlines": '<kg-query>get_tail_relations("' + "\n" * MEGABYTE + '")</kg-query>',
+    "pages": '<kg-query>get_tail_relations("a"' + ", page=1" * (MEGABYTE // 8) + ")</kg-query>",
+    "a long page": '<kg-query>get_tail_relations("a", page=' + "1" * MEGABYTE + ")</kg-query>",
+    "blanks before a page": '<kg-query>get_tail_relations("a",' + " " * MEGABYTE + "page)</kg-query>",
     "arguments": "<kg-query>get_tail_relations(" + '"a",' * (MEGABYTE // 4) + '"b")</kg-query>',
     "brackets": "<kg-query>get_tail_relations(" + ")" * MEGABYTE + "x</kg-query>",
     "brackets and blanks": "<kg-query>get_tail_relations(" + ") " * (MEGABYTE // 2) + "x</kg-query>",
@@ -255,13 +309,16 @@ queries = st.one_of(
         operation=st.sampled_from([op for op in Operation if op.takes_relation]),
         entity=plain,
         relation=plain,
+        time=st.none() | plain,
+        offset=st.integers(0, 40).map(lambda page: 25 * page),
+        limit=st.just(25),
     ),
 )
 
 
 @given(plain, queries)
 def test_a_written_query_is_read_back(think: str, wanted: Query) -> None:
-    turn = parse_turn(format_turn(think, wanted))
+    turn = parse_turn(format_turn(think, wanted), page_size=wanted.limit or 0)
     assert turn.query == wanted
     assert turn.think == think.strip()
     assert turn.well_formed

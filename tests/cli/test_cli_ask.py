@@ -94,6 +94,30 @@ def test_fewer_turns(run: Run, family: Path) -> None:
     assert shown.endswith("No answer: the agent did not come to one in 2 turns.\n")
 
 
+@pytest.mark.usefixtures("scripted")
+def test_topics_are_found_in_the_question(run: Run, family: Path) -> None:
+    shown = run("ask", "Which descendants has Ada?", "-g", family).stdout
+    assert shown.startswith("Topic: Ada\n 1 Who are her children?")
+    shown = run("ask", "Is Dan a child of Ada's?", "-g", family).stdout
+    assert shown.startswith(("Topics: Ada, Dan\n", "Topics: Dan, Ada\n"))
+    shown = run("ask", "who are the children of cleoo", "-g", family).stdout
+    assert shown.startswith("Topic: Cleo (for cleoo)\n")
+    value = json.loads(run("ask", "Which descendants has Ada?", "-g", family, "--json").stdout)
+    assert value["topics"] == ["Ada"]
+    named = run("ask", "Which descendants has Ada?", "-g", family, "--topic", "Ben", "--json").stdout
+    assert json.loads(named)["topics"] == ["Ben"]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_name_with_several_bearers_says_so(run: Run, tmp_path: Path) -> None:
+    facts, names = tmp_path / "facts.tsv", tmp_path / "names.tsv"
+    facts.write_text("Q90\tcountry\tQ142\nQ90\tmayor\tQ2\nQ830149\tstate\tQ1439\n")
+    names.write_text("Q90\tParis\nQ830149\tParis\nQ142\tFrance\n")
+    run("graph", "build", facts, tmp_path / "cities.kg", "--names", names)
+    shown = run("ask", "Who is the mayor of Paris?", "-g", tmp_path / "cities.kg").stdout
+    assert shown.startswith("Topic: Paris [Q90] (for Paris; 1 more could be meant, such as Paris [Q830149])\n")
+
+
 def test_a_topic_is_needed_and_must_be_there(run: Run, family: Path) -> None:
     assert "--topic France" in run("ask", "Q?", "-g", family, code=2).stderr
     assert 'closest is "Ada"' in run("ask", "Q?", "-g", family, "--topic", "Adda", code=1).stderr

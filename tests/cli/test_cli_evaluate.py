@@ -42,6 +42,37 @@ def test_what_the_expert_cannot_solve_counts_as_wrong(run: Run, tmp_path: Path, 
     assert "no split 'test'" in run(*words, "--split", "test", code=1).stderr
 
 
+def test_topics_from_the_text(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    result = run(*ORACLE, "--limit", "20", "--out", out, "--link")
+    assert "Topics found in the text: exactly the given ones in" in result.stderr
+    given = {e.question.id: e.question.topics for e in read_episodes(run_plain(run, tmp_path / "b"))}
+    linked = {e.question.id: e.question.topics for e in read_episodes(out / "episodes.jsonl")}
+    assert linked.keys() == given.keys()
+    assert sum(bool(set(linked[key]) & set(given[key])) for key in given) >= 18
+    assert json.loads((out / "run.json").read_text())["settings"]["topics"] == "linked"
+    refused = run(*ORACLE, "--limit", "20", "--out", out, code=1)
+    assert "topics" in refused.stderr
+
+
+def run_plain(run: Run, out: Path) -> Path:
+    """The journal of the same questions with the topics that they give."""
+    run(*ORACLE, "--limit", "20", "--out", out)
+    assert "topics" not in json.loads((out / "run.json").read_text())["settings"]
+    return out / "episodes.jsonl"
+
+
+def test_settings_that_came_later_do_not_part_a_folder_from_its_past(run: Run, tmp_path: Path) -> None:
+    run(*ORACLE, "--limit", "2", "--out", tmp_path / "a")
+    agent = json.loads((tmp_path / "a" / "run.json").read_text())["settings"]["agent"]
+    assert set(agent) == {"max_turns", "max_new_tokens", "observation_tokens", "prompt", "layout"}
+    run(*ORACLE, "--limit", "2", "--out", tmp_path / "b", "--set", "agent.page_size=50")
+    agent = json.loads((tmp_path / "b" / "run.json").read_text())["settings"]["agent"]
+    assert agent["page_size"] == 50
+    refused = run(*ORACLE, "--limit", "2", "--out", tmp_path / "a", "--set", "agent.page_size=50", code=1)
+    assert "page_size" in refused.stderr
+
+
 def test_going_on(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "a"
     run(*ORACLE, "--limit", "20", "--out", out)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from cli_process import Run, command, environment
 
+from kgr1.graph import GraphStore
+
 HOSTILE = "[bold red]x[/]\x1b]0;owned\x07\x1b[31m \u202eevil"
 
 
@@ -109,3 +111,20 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     assert process.stderr.read() == ""
     assert process.wait(timeout=30) == 1
     process.stderr.close()
+
+
+def test_dates_pages_and_question_graphs(run: Run, tmp_path: Path) -> None:
+    facts = [("Ada", "works in", f"Town {i}") for i in range(5)]
+    GraphStore.from_triples(facts, spans=[(365 * i, 365 * i + 364) for i in range(5)]).save(tmp_path / "dated")
+    asked = ("graph", "query", tmp_path / "dated", "get_tail_entities", "Ada", "works in")
+    assert run(*asked, "--time", "1970").stdout == "Town 0\t1970\n"
+    page = run(*asked, "--offset", "1", "--limit", "2", "--ids")
+    assert [line.split("\t")[:2] for line in page.stdout.splitlines()] == [["Town 1", "Town 1"], ["Town 2", "Town 2"]]
+    assert "... and 2 more" in page.stderr
+    assert "before 2014" in run(*asked, "--time", "soon", code=1).stderr
+    assert "triples with dates" in run("graph", "info", tmp_path / "dated").stdout
+    GraphStore.from_question_graphs({"q1": facts[:2], "q2": facts[1:]}).save(tmp_path / "questions")
+    asked = ("graph", "query", tmp_path / "questions", "get_tail_entities", "Ada", "works in", "--graph-id")
+    assert run(*asked, "q1").stdout == "Town 0\nTown 1\n"
+    assert "q1" in run(*asked, "q3", code=1).stderr
+    assert "question graphs" in run("graph", "info", tmp_path / "questions").stdout

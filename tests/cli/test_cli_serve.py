@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from cli_process import Run, Spawn, command, environment
 
@@ -69,3 +71,42 @@ def test_a_path_may_hold_an_equals_sign(cache: Path, tmp_path: Path, name: str) 
 
     (tmp_path / name).write_text("a\tr\tb\n")
     assert split_name(str(tmp_path / name)) == (name.split(".")[0], str(tmp_path / name))
+
+
+def test_tokens_limits_logs_and_metrics_of_several_workers(cache: Path, family: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-for-the-tests\n")
+    options = ["--workers", "2", "--token-file", tokens, "--limit", "max_batch=3", "--log-format", "json"]
+    query = {"operation": "get_tail_entities", "entity": "Ada", "relation": "parent of"}
+    headers = {"Authorization": "Bearer a-token-for-the-tests"}
+    with serving(cache, family, *options) as (process, url):
+        assert httpx.get(f"{url}/v1/graphs").status_code == 401
+        for _ in range(30):  # a connection each, so that both workers get some
+            reply = httpx.post(f"{url}/v1/query", json={"queries": [query] * 3}, headers=headers)
+            assert reply.json()["observations"][0]["names"] == ["Ben", "Cleo"]
+        assert httpx.post(f"{url}/v1/query", json={"queries": [query] * 4}, headers=headers).status_code == 413
+        for _ in range(5):
+            page = httpx.get(f"{url}/metrics").text
+            assert 'kgr1_requests_total{path="/v1/query",status="200"} 30.0' in page
+            assert 'kgr1_queries_total{graph="family",operation="get_tail_entities",outcome="OK"} 90.0' in page
+            assert "kgr1_requests_in_flight 1.0" in page
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    *lines, last = err.splitlines()
+    assert last == "Stopped."
+    logged = [json.loads(line) for line in lines]
+    assert sum(line["queries"] for line in logged) == 90
+    assert {line["status"] for line in logged} == {200, 401, 413}
+    assert "a-token-for-the-tests" not in err
+
+
+def test_a_server_without_its_tokens_does_not_start(run: Run, family: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("# none yet\n")
+    assert "holds no token" in run("serve", family, "--token-file", tmp_path / "empty", code=1).stderr
+    assert "Cannot read the token file" in run("serve", family, "--token-file", tmp_path / "none", code=1).stderr
+
+
+def test_limits_are_checked(run: Run, family: Path) -> None:
+    assert "unknown key 'max_speed'" in run("serve", family, "--limit", "max_speed=3", code=1).stderr
+    assert "'max_batch'" in run("serve", family, "--limit", "max_batch=none", code=1).stderr
+    assert "NAME=NUMBER" in run("serve", family, "--limit", "max_batch", code=2).stderr

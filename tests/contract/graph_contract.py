@@ -283,6 +283,39 @@ class GraphContract:
         alone = {query: films.execute([query])[0] for query in queries}
         assert observations == [alone[query] for query in queries]
 
+    def test_pages(self, films: KnowledgeGraph) -> None:
+        query = Query(operation=TAIL_RELATIONS, entity="Alien")
+        (whole,) = films.execute([query])
+        for offset in range(4):
+            for limit in (None, 1, 2, 9):
+                asked = query.model_copy(update={"offset": offset, "limit": limit})
+                (page,) = films.execute([asked])
+                check_answers(page, asked)
+                end = None if limit is None else offset + limit
+                assert page.names == whole.names[offset:end]
+                assert page.ids == whole.ids[offset:end]
+                assert page.total == whole.total == 4
+        entities = Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", offset=1, limit=1)
+        (page,) = films.execute([entities])
+        assert (page.names, page.total) == (("Sigourney Weaver",), 2)
+
+    def test_a_page_past_the_end_is_no_result(self, films: KnowledgeGraph) -> None:
+        queries = [
+            Query(operation=TAIL_RELATIONS, entity="Alien", offset=4),
+            Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", offset=2, limit=5),
+        ]
+        for query, observation in zip(queries, films.execute(queries), strict=True):
+            check_answers(observation, query)
+            assert observation.error is ErrorCode.NO_RESULTS
+            assert str(4 if query.relation is None else 2) in observation.message
+
+    def test_a_time_needs_a_graph_with_dates(self, films: KnowledgeGraph) -> None:
+        query = Query(operation=TAIL_ENTITIES, entity="Alien", relation="starring", time="1979")
+        (observation,) = films.execute([query])
+        check_answers(observation, query)
+        assert observation.error is ErrorCode.FORMAT_ERROR
+        assert "dates" in observation.message
+
     def test_empty_batch(self, films: KnowledgeGraph) -> None:
         assert films.execute([]) == []
 

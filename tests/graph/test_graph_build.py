@@ -11,7 +11,9 @@ import pytest
 from graph_strategies import TAIL_ENTITIES, ask
 
 from kgr1.errors import GraphError, GraphFormatError
-from kgr1.graph import GraphStore, build_graph, formats
+from kgr1.graph import GraphStore, build_graph
+from kgr1.graph.build import BuildProgress
+from kgr1.graph.readers import streams
 from kgr1.types import Triple
 
 TSV = b"Alien\tdirected by\tRidley Scott\nAlien\tyear\t1979\nAlien\tyear\t1979\n"
@@ -66,9 +68,12 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
 
 def test_several_sources_and_progress(tmp_path: Path) -> None:
     sources = [write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.csv", b"Alien,year,1979\nAliens,year,1986\n")]
-    seen: list[int] = []
+    seen: list[BuildProgress] = []
     report = build_graph(sources, tmp_path / "new" / "graph", name="films", on_progress=seen.append)
-    assert seen == [3, 5]
+    assert [progress.stage for progress in seen][-4:] == ["reading", "names", "facts", "saving"]
+    assert [progress.rows for progress in seen] == sorted(progress.rows for progress in seen)
+    assert seen[-1].rows == 5
+    assert seen[-1].bytes_read == seen[-1].bytes_total == sum(source.stat().st_size for source in sources)
     assert (report.triples, report.duplicates) == (3, 2)
     assert GraphStore.open(tmp_path / "new" / "graph").info().name == "films"
 
@@ -78,7 +83,7 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = write(tmp_path / "kg.tsv", "".join("\t".join(row) + "\n" for row in rows).encode())
     expected = sorted(rows)
     for block in (1, 7, 64):
-        monkeypatch.setattr(formats, "_BLOCK_BYTES", block)
+        monkeypatch.setattr(streams, "BLOCK_BYTES", block)
         build_graph([source], tmp_path / "graph", force=True)
         assert facts(tmp_path / "graph") == expected
 
@@ -123,7 +128,7 @@ def test_malformed_lines(tmp_path: Path, name: str, data: bytes, line: int, reas
 
 
 def test_malformed_line_deep_in_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 4096)
     lines = [b"entity %d\tr\tentity %d" % (i, i + 1) for i in range(5000)]
     lines[4321] = b"broken"
     with pytest.raises(GraphFormatError) as caught:
@@ -228,7 +233,7 @@ def test_replacing_without_an_atomic_exchange(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:
-    def interrupt(rows: int) -> None:
+    def interrupt(progress: BuildProgress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kgr1.errors import GraphError
 from kgr1.graph import GraphStore, neutralise
-from kgr1.graph.names import Closeness, lookup_key, readings
+from kgr1.graph.names import Closeness, lookup_key, readings, without_dates
 from kgr1.graph.render import show_name
 from kgr1.types import ErrorCode
 
@@ -188,3 +188,51 @@ def test_bad_triples_are_refused(row: tuple[str, str, str]) -> None:
 def test_no_triples_are_refused() -> None:
     with pytest.raises(GraphError, match="no triple"):
         GraphStore.from_triples([])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Bob (2014)", "Bob"),
+        ("Bob (2014-05)", "Bob"),
+        ("Bob (2014-05-17, 2015-01-01)", "Bob"),
+        ("Bob (1990/1994, 1999/, /1900)", "Bob"),
+        ("Bob (-44-03-15)", "Bob"),
+        ("Bob (2014-01-03, 2014-01-09, ... 214 more ..., 2014-12-30)", "Bob"),
+        ("Bob (2014) (2015)", "Bob (2014)"),
+        ("Bob (film)", "Bob (film)"),
+        ("Bob (2014 film)", "Bob (2014 film)"),
+        ("Bob (2014", "Bob (2014"),
+        ("Bob ()", "Bob ()"),
+        ("Bob (2014, )", "Bob (2014, )"),
+        ("Bob (,2014)", "Bob (,2014)"),
+        ("(2014)", "(2014)"),
+        (" (2014)", " (2014)"),
+        ("Bob(2014)", "Bob(2014)"),
+    ],
+)
+def test_dates_behind_a_name_are_left_out(text: str, name: str) -> None:
+    assert without_dates(text) == name
+
+
+def test_a_name_with_dates_leads_back_if_nothing_else_does() -> None:
+    graph = GraphStore.from_triples(
+        [("Peter Pan (1953)", "year", "1953"), ("Peter Pan", "author", "Barrie"), ("A, B", "likes", "Ann")]
+    )
+    assert ask(graph, TAIL_RELATIONS, "Peter Pan (1953)").names == ("year",)
+    assert ask(graph, TAIL_RELATIONS, "Peter Pan (1954)").names == ("author",)
+    assert ask(graph, TAIL_RELATIONS, "peter pan (1954, 1955)").query.entity == "Peter Pan"
+    assert ask(graph, TAIL_RELATIONS, '"A, B" (2014-05-17)').names == ("likes",)
+    assert ask(graph, TAIL_RELATIONS, "Nobody (1954)").error is ErrorCode.ENTITY_NOT_FOUND
+
+
+def test_dates_are_read_in_linear_time() -> None:
+    for text in (
+        "x (" + "1, " * 300_000,
+        "x (" + "1" * 1_000_000 + ")",
+        " (" * 300_000 + ")",
+        "x (" + "1, " * 1300 + "y)",
+    ):
+        started = time.perf_counter()
+        assert without_dates(text) == text
+        assert time.perf_counter() - started < 1.0

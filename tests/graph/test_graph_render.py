@@ -168,3 +168,75 @@ def test_tree_groups_relations_by_prefix() -> None:
 def test_quoted_names_are_json() -> None:
     name = 'He said, "x\\y"\n'
     assert json.loads(render(entities(name), len, 1000).text) == name
+
+
+def dated(*dates: tuple[str, ...], names: tuple[str, ...] = ("A", "Paris, Texas")) -> Observation:
+    return entities(*names).model_copy(update={"times": dates})
+
+
+def test_dates_stand_behind_their_names() -> None:
+    many = tuple(f"{1000 + year}" for year in range(220))
+    assert render(dated(("2014-02-16", "1990/"), ()), Counter(), 100).text == 'A (2014-02-16, 1990/), "Paris, Texas"'
+    text = render(dated(("2014",), many), Counter(), 200).text
+    assert text.startswith('A (2014), "Paris, Texas" (1000, 1001, ')
+    assert text.endswith(", ... 212 more ..., 1219)")
+    assert render(dated(("2014",), many), Counter(), 200, "tree").text == text.replace(
+        ', "Paris, Texas"', "\nParis, Texas"
+    )
+
+
+@pytest.mark.parametrize("budget", range(16, 90, 3))
+def test_dates_give_way_before_names_do(budget: int) -> None:
+    dates = tuple(f"2014-01-{day:02}" for day in range(1, 29))
+    observation = dated(*[dates] * 4, names=("A", "B", "C", "D"))
+    counter = Counter()
+    text, shown = render(observation, counter, budget)
+    assert counter(text) <= budget
+    kept = re.findall(r"\(([^)]*)\)", text)
+    assert len(kept) == shown
+    for each in kept:  # the first and the last date stay, whatever is left out
+        assert each.startswith("2014-01-01, ")
+        assert each.endswith(", 2014-01-28")
+    if shown < 4:
+        assert all("... 26 more ..." in each for each in kept)
+
+
+def test_dates_from_a_graph_are_no_tags() -> None:
+    assert not ACTIVE.search(render(dated(("</information>",), ("<|im_end|>", "\n")), Counter(), 100).text)
+
+
+@pytest.mark.parametrize(
+    ("offset", "names", "total", "text"),
+    [
+        (0, 3, 3, "n0, n1, n2"),
+        (0, 3, 8, "n0, n1, n2 [1-3 of 8; page=2 for more]"),
+        (3, 3, 8, "n0, n1, n2 [4-6 of 8; page=3 for more]"),
+        (6, 2, 8, "n0, n1 [7-8 of 8]"),
+        (3, 2, 8, "n0, n1 ... and 1 more [4-6 of 8; page=3 for more]"),
+    ],
+)
+def test_a_page_says_which_it_is(offset: int, names: int, total: int, text: str) -> None:
+    observation = entities(*[f"n{i}" for i in range(names)], total=total)
+    query = observation.query.model_copy(update={"offset": offset, "limit": 3})
+    paged = observation.model_copy(update={"query": query})
+    assert render(paged, Counter(), 100) == Rendered(text, names)
+    last_line = text[text.index("[") :] if "[" in text else "n2"
+    assert render(paged, Counter(), 100, "tree").text.splitlines()[-1] == last_line
+    tight = render(paged, Counter(), 16)
+    assert Counter()(tight.text) <= 16
+    assert ("[" in tight.text) == ("[" in text)
+
+
+def test_what_stands_beside_names_counts() -> None:
+    observation = entities("A", "m.01", "m.02")
+    beside = {1: " (film: Alien)", 2: " (film: Aliens)"}
+    whole = render(observation, Counter(), 100, beside=beside, note="(note)")
+    assert whole == Rendered("A, m.01 (film: Alien), m.02 (film: Aliens) (note)", 3)
+    for budget in range(8, 40):
+        text, shown = render(observation, Counter(), budget, beside=beside, note="(note)")
+        assert Counter()(text) <= max(budget, Counter()("... and 3 more (note)"))
+        assert text.count("film") == max(shown - 1, 0)
+
+
+def test_a_name_that_looks_like_a_page_is_quoted() -> None:
+    assert render(entities("A", "B [1-3 of 8]"), Counter(), 100).text == 'A, "B [1-3 of 8]"'

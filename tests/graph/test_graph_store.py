@@ -12,17 +12,32 @@ import pytest
 from graph_strategies import HEAD_ENTITIES, TAIL_ENTITIES, TAIL_RELATIONS, ask
 
 from kgr1.errors import GraphError, GraphServerError
-from kgr1.graph import GraphStore, KnowledgeGraph
+from kgr1.graph import GraphStore, KnowledgeGraph, checksums
+from kgr1.graph.encode import TripleEncoder
 from kgr1.graph.files import ARRAY_TYPES
+from kgr1.graph.store import make_header
+from kgr1.graph.temporal import UNDATED
 from kgr1.types import Query
 
 ROWS = [(f"m.{i}", f"relation {i % 4}", f"m.{i * i % 50}") for i in range(50)]
+SPANS = [(i, i + 30) if i % 3 else UNDATED for i in range(50)]
+ALIASES = {"m.2": ["second", "zwei"], "relation 1": ["one"]}
 LABELS = {"relation 0": "first relation"} | {f"m.{i}": f"name {i % 40}" for i in range(0, 50, 2)}
+
+
+def sample(order: int = 1, max_results: int | None = None) -> GraphStore:
+    """A store with every kind of array: labels, aliases, dates, question graphs."""
+    encoder = TripleEncoder()
+    for start in (0, 20, 40)[::order]:
+        rows, spans = ROWS[start : start + 20][::order], SPANS[start : start + 20][::order]
+        encoder.add(rows, spans=spans, graph=f"question {start % 40}")
+    encoded = encoder.finish(dict(list(LABELS.items())[::order]), ALIASES)
+    return GraphStore(make_header(encoded, "sample", checksums=False), encoded.arrays, max_results=max_results)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    GraphStore.from_triples(ROWS, "sample", LABELS).save(tmp_path / "graph")
+    sample().save(tmp_path / "graph")
     return tmp_path / "graph"
 
 
@@ -36,7 +51,7 @@ def observe(graph: KnowledgeGraph) -> list[str]:
 
 
 def test_disk_and_memory_are_the_same(path: Path) -> None:
-    memory, disk = GraphStore.from_triples(ROWS, "sample", LABELS), GraphStore.open(path, verify=True)
+    memory, disk = sample(), GraphStore.open(path, verify=True)
     assert observe(memory) == observe(disk)
     assert disk.info() == memory.info().model_copy(update={"bytes": disk.info().bytes})
     assert disk.info().bytes == sum(file.stat().st_size for file in path.glob("*.bin"))
@@ -45,7 +60,7 @@ def test_disk_and_memory_are_the_same(path: Path) -> None:
 
 
 def test_the_same_triples_give_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    GraphStore.from_triples(reversed(ROWS), "sample", dict(reversed(LABELS.items()))).save(tmp_path / "again")
+    sample(order=-1).save(tmp_path / "again")
     for file in path.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
@@ -80,13 +95,40 @@ def test_flipped_bits_are_found_by_verifying_and_never_crash(path: Path, name: s
             assert "damaged" in str(error)  # noqa: PT017
 
 
+def test_damage_is_located(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 64)
+    sample().save(tmp_path / "blocks")
+    file = tmp_path / "blocks" / "tail_neighbours.bin"
+    data = bytearray(file.read_bytes())
+    data[130] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(GraphError, match="bytes 128 to 191") as caught:
+        GraphStore.open(tmp_path / "blocks", verify=True)
+    assert caught.value.details["offset"] == 128
+
+
+def test_a_digest_does_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksums, "BLOCK_BYTES", 7)
+    whole = bytes(range(50))
+    for pieces in ([50], [1] * 50, [7, 7, 36], [6, 2, 42], [0, 49, 1]):
+        digest, rest = checksums.BlockDigest(), whole
+        for piece in pieces:
+            digest.update(rest[:piece])
+            rest = rest[piece:]
+        assert digest.hexdigests() == checksums.block_digests(whole)
+        assert len(digest.hexdigests()) == 8
+    changed = checksums.block_digests(whole[:20] + b"x" + whole[21:])
+    assert checksums.first_difference(changed, checksums.block_digests(whole), 50) == (14, 21)
+    assert checksums.first_difference(changed, changed, 50) is None
+
+
 @pytest.mark.parametrize("name", ["tail_neighbours", "entity_id_offsets", "head_relations", "entity_hash_owners"])
 def test_a_header_that_was_made_to_match_does_not_deceive(path: Path, name: str) -> None:
     from kgr1.graph.files import Header, _dump, describe, read_store
 
     header, arrays = read_store(path)
     array = arrays[name].copy()
-    array[len(array) // 2] = 10**6
+    array[len(array) // 2] = 60_000
     array.tofile(path / f"{name}.bin")
     entries = header.arrays | {name: describe(array)}
     forged = Header.model_validate(header.model_dump() | {"arrays": {k: e.model_dump() for k, e in entries.items()}})
@@ -129,7 +171,7 @@ def test_places_without_a_store(tmp_path: Path) -> None:
 
 
 def test_pickle_by_path_and_by_content(path: Path) -> None:
-    disk, memory = GraphStore.open(path, max_results=2), GraphStore.from_triples(ROWS, "sample", LABELS, max_results=2)
+    disk, memory = GraphStore.open(path, max_results=2), sample(max_results=2)
     expected = observe(memory)
     assert len(pickle.dumps(disk)) < 500
     for graph in (disk, memory):

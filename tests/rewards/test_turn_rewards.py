@@ -67,6 +67,21 @@ def test_another_operation_or_relation_is_no_repeat() -> None:
     assert v_kg(query_turn(["Paris"], relation="largest city"), [first]) == 1
 
 
+def test_another_page_or_time_is_no_repeat() -> None:
+    first = query_turn(["Paris"])
+
+    def asked(**changes: object) -> Turn:
+        assert first.query is not None
+        assert first.observation is not None
+        query = first.query.model_copy(update=changes)
+        observation = first.observation.model_copy(update={"query": query})
+        return first.model_copy(update={"query": query, "observation": observation})
+
+    turns = [asked(limit=50), asked(limit=50, offset=50), asked(limit=50, offset=50), asked(time="2014"), asked()]
+    turns += [asked(time="2014"), asked(time="2014", limit=50, offset=50)]
+    assert [reward.kg for reward in turn_rewards(episode(*turns), DEFAULT)] == [1, 1, 0, 1, 0, 0, 1]
+
+
 def test_a_query_that_failed_was_asked() -> None:
     failed = query_turn(error=ErrorCode.SERVER_ERROR)
     assert v_kg(query_turn(["Paris"]), [failed]) == 0

@@ -297,7 +297,7 @@ def test_answers_are_checked(observations: list[object]) -> None:
 
 
 def test_endless_reply_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kgr1.server.client.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("kgr1.server.transport.MAX_RESPONSE_BYTES", 1000)
     bomb = gzip.compress(b" " * 1_000_000)
     head = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(bomb)}\r\n\r\n".encode()
     with RawServer([head + bomb]) as server:

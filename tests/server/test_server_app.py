@@ -50,9 +50,10 @@ def test_one_query(server: BackgroundServer) -> None:
         "protocol": 1,
         "observations": [
             {
-                "query": {**DIRECTORS, "graph_id": None},
+                "query": {**DIRECTORS, "time": None, "graph_id": None, "offset": 0, "limit": None},
                 "names": ["Ridley Scott"],
                 "ids": ["Ridley Scott"],
+                "times": [],
                 "total": 1,
                 "error": None,
                 "message": "",
@@ -92,7 +93,9 @@ def test_several_graphs_need_a_name(store: GraphStore) -> None:
         ({"operation": "get_tail_relations", "entity": ["Alien"]}, "KG_FORMAT_ERROR"),
         ({"operation": "get_tail_relations", "entity": "Alien", "relation": 3}, "KG_FORMAT_ERROR"),
         ({"operation": "get_tail_relations", "entity": "Alien", "graph_id": {}}, "KG_FORMAT_ERROR"),
-        ({"operation": "get_tail_relations", "entity": "Alien", "limit": 3}, "KG_FORMAT_ERROR"),
+        ({"operation": "get_tail_relations", "entity": "Alien", "limit": 0}, "KG_FORMAT_ERROR"),
+        ({"operation": "get_tail_relations", "entity": "Alien", "offset": -1}, "KG_FORMAT_ERROR"),
+        ({"operation": "get_tail_relations", "entity": "Alien", "depth": 3}, "KG_FORMAT_ERROR"),
         ({"operation": "get_tail_entities", "entity": "Alien"}, "KG_FORMAT_ERROR"),
         ({"operation": "get_tail_relations", "entity": "Alien", "relation": "starring"}, "KG_FORMAT_ERROR"),
         ({"operation": "get_tail_relations", "entity": "x" * 20_000}, "KG_FORMAT_ERROR"),
@@ -165,7 +168,7 @@ def test_health_and_graphs(server: BackgroundServer, store: GraphStore) -> None:
 
 def test_the_schema_describes_the_endpoints(server: BackgroundServer) -> None:
     paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/query", "/v1/graphs", "/healthz"}
+    assert set(paths) == {"/v1/query", "/v1/stream", "/v1/graphs", "/v1/search", "/healthz", "/metrics"}
 
 
 def test_batch_limit(store: GraphStore) -> None:

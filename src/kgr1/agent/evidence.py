@@ -16,6 +16,9 @@ def shown_triples(turns: Iterable[Turn]) -> list[Triple]:
         if turn.observation is not None:
             for triple in turn.observation.triples(turn.shown):
                 seen.setdefault(triple)
+        for observation in turn.expanded:
+            for triple in observation.triples():
+                seen.setdefault(triple)
     return list(seen)
 
 

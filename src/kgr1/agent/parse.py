@@ -1,8 +1,9 @@
 """From the text of one turn to an action: the exact-match parser of SPEC section 3.
 
 The first complete action counts and everything after it is cut off. Nothing is guessed about queries: only the four
-operations and their published aliases, with quoted arguments, are accepted. Answers are a JSON list of strings;
-a tolerant fallback reads lists written in other ways, because an answer that a reader understands should count.
+operations and their published aliases, with quoted arguments and at most a page number, are accepted. Answers are a
+JSON list of strings; a tolerant fallback reads lists written in other ways, because an answer that a reader understands
+should count.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _TAG = re.compile(r"</?(?:think|kg-query|answer|information)>")
 _THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*\((.*)\)\s*", re.DOTALL)
 _STRING = re.compile(r'\s*("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')\s*', re.DOTALL)
+_PAGE = re.compile(r"\s*page\s*=\s*([0-9]{1,9})\s*")
 _OPERATIONS: dict[str, Operation] = {operation.value: operation for operation in Operation} | OPERATION_ALIASES
 
 MAX_ANSWERS = 1000
@@ -43,8 +45,11 @@ class ParsedTurn:
     strict_answer: bool = False
 
 
-def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None) -> ParsedTurn:
-    """Map the text of one turn to an action. ``seen`` are the names shown so far, used to split loose answers."""
+def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None, *, page_size: int = 0) -> ParsedTurn:
+    """Map the text of one turn to an action. ``seen`` are the names shown so far, used to split loose answers.
+
+    ``page_size`` is that of :func:`parse_query`.
+    """
     text = valid_unicode(text)
     found = _first_action(text)
     if found is None:
@@ -62,7 +67,7 @@ def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None)
         return ParsedTurn(
             think=thought, answer=Answer(names=names), well_formed=framed and strict, strict_answer=strict
         )
-    parsed = parse_query(body, graph_id)
+    parsed = parse_query(body, graph_id, page_size=page_size)
     if isinstance(parsed, Query):
         complete = (parsed.relation is not None) == parsed.operation.takes_relation
         return ParsedTurn(think=thought, query=parsed, well_formed=framed and complete)
@@ -96,14 +101,18 @@ def _first_action(text: str) -> tuple[str, str, str] | None:
     return text[:start], tag, content
 
 
-def parse_query(text: str, graph_id: str | None = None) -> Query | tuple[ErrorCode, str]:
-    """Read ``OP("entity"[, "relation"])``; on failure an error code with one sentence.
+def parse_query(text: str, graph_id: str | None = None, *, page_size: int = 0) -> Query | tuple[ErrorCode, str]:
+    """Read ``OP("entity"[, "relation"[, "time"]][, page=N])``; on failure an error code with one sentence.
 
     A call with too few or too many arguments for its operation still parses if it has one or two: the graph answers it
-    with ``KG_FORMAT_ERROR`` and says what is missing.
+    with ``KG_FORMAT_ERROR`` and says what is missing. With a ``page_size`` every query asks for a page of so many
+    results, the first one unless ``page`` says otherwise; with 0 there are no pages, and ``page`` is an error.
 
     >>> parse_query('get_entities_out("Paris", "country")').to_text()
     'get_tail_entities("Paris", "country")'
+    >>> query = parse_query('get_tail_entities("Paris", "mayor", "after 2000", page=2)', page_size=50)
+    >>> query.time, query.offset, query.limit
+    ('after 2000', 50, 50)
     """
     call = _CALL.fullmatch(valid_unicode(text))
     if call is None:
@@ -112,16 +121,32 @@ def parse_query(text: str, graph_id: str | None = None) -> Query | tuple[ErrorCo
     if operation is None:
         names = ", ".join(member.value for member in Operation)
         return ErrorCode.SERVER_ERROR, f"Unknown operation. Use one of {names}."
-    arguments = _arguments(call[2])
-    if arguments is None or not 1 <= len(arguments) <= 2 or not all(argument.strip() for argument in arguments):
+    body, page = _split_page(call[2])
+    arguments = _arguments(body)
+    most = 3 if operation.takes_relation else 2
+    if arguments is None or not 1 <= len(arguments) <= most or not all(argument.strip() for argument in arguments):
         wanted = '("entity", "relation")' if operation.takes_relation else '("entity")'
         return ErrorCode.FORMAT_ERROR, f"{operation.value} takes {wanted}, with quotes."
+    if page is not None and not page_size:
+        return ErrorCode.FORMAT_ERROR, f"Results have no pages here; leave out page={page}."
+    if page == 0:
+        return ErrorCode.FORMAT_ERROR, "The first page is page=1."
     return Query(
         operation=operation,
         entity=arguments[0],
-        relation=arguments[1] if len(arguments) == 2 else None,
+        relation=arguments[1] if len(arguments) > 1 else None,
+        time=arguments[2] if len(arguments) > 2 else None,
         graph_id=graph_id,
+        offset=page_size * ((page or 1) - 1),
+        limit=page_size or None,
     )
+
+
+def _split_page(text: str) -> tuple[str, int | None]:
+    """The quoted arguments of a call, and the number of ``page=N`` at its end if that is there."""
+    arguments, comma, last = text.rpartition(",")
+    found = _PAGE.fullmatch(last) if comma else None
+    return (text, None) if found is None else (arguments, int(found[1]))
 
 
 def _arguments(text: str) -> list[str] | None:

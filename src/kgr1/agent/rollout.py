@@ -13,20 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
+from kgr1.agent.observe import Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prompt import build_prompt, format_information
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.graph.render import render
 from kgr1.rewards.answer import normalise
-from kgr1.types import Episode, Observation, Query, Question, StopReason, Turn, Usage
+from kgr1.types import Episode, Observation, Question, StopReason, Turn, Usage
 
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
 
-_COUNTERS = ("generated_tokens", "prompt_tokens", "model_calls", "graph_calls")
+_COUNTERS = ("generated_tokens", "prompt_tokens", "model_calls")
 
 
 async def run_episode(
@@ -83,6 +83,10 @@ class _Loop:
     names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
     answers: tuple[str, ...] = ()
     usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTERS, 0))
+    observer: Observer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(self.question, self.graph, self.agent, self.policy.count_tokens)
 
     async def run(self, session: Session) -> tuple[StopReason, str]:
         self.names.extend(self.question.topics)
@@ -100,7 +104,7 @@ class _Loop:
             self.usage["model_calls"] += 1
             self.usage["prompt_tokens"] += before
             self.usage["generated_tokens"] += len(generation.token_ids) or session.context_tokens - before
-            parsed = parse_turn(generation.text, self.names, self.question.graph_id)
+            parsed = parse_turn(generation.text, self.names, self.question.graph_id, page_size=self.agent.page_size)
             if parsed.answer is not None:
                 self.turns.append(_turn(generation, parsed, seconds))
                 self.answers = parsed.answer.names
@@ -119,41 +123,31 @@ class _Loop:
 
         The query of the last turn is still executed, since whether it was valid is part of its reward.
         """
-        started = time.perf_counter()
+        before = self.observer.seconds
         observation: Observation | None = None
-        shown = 0
+        seen = Shown("", 0)
         if parsed.query is not None:
-            observation = await self._execute(parsed.query)
-            self.usage["graph_calls"] += 1
-        graph_seconds = time.perf_counter() - started
-        text = ""
-        ids: tuple[int, ...] = ()
-        if not last:
-            if observation is None:
-                text = f"{parsed.error}: {parsed.message}"
-            else:
-                budget = min(self.agent.observation_tokens, max(16, session.room - self.agent.max_new_tokens))
-                rendered = render(observation, self.policy.count_tokens, budget, self.agent.layout)
-                text, shown = rendered.text, rendered.shown
-            ids = session.append(format_information(text))
+            observation = await self.observer.ask(parsed.query)
+        if not last and observation is None:
+            seen = Shown(f"{parsed.error}: {parsed.message}", 0)
+        elif not last and observation is not None:
+            budget = min(self.agent.observation_tokens, max(16, session.room - self.agent.max_new_tokens))
+            seen = await self.observer.show(observation, budget)
+        ids = session.append(format_information(seen.text)) if not last else ()
         turn = _turn(generation, parsed, seconds).model_copy(
             update={
                 "observation": observation,
-                "shown": shown,
-                "information": text,
+                "shown": seen.shown,
+                "expanded": seen.expanded,
+                "information": seen.text,
                 "information_ids": ids,
-                "graph_s": graph_seconds,
+                "graph_s": self.observer.seconds - before,
             }
         )
         self.turns.append(turn)
         for name, entity in zip(turn.shown_entities, turn.shown_entity_ids, strict=True):
             self.seen.setdefault(normalise(name), entity)
             self.names.append(name)
-
-    async def _execute(self, query: Query) -> Observation:
-        if getattr(self.graph, "remote", False):
-            return (await asyncio.to_thread(self.graph.execute, [query]))[0]
-        return self.graph.execute([query])[0]
 
     def finish(
         self,
@@ -175,6 +169,7 @@ class _Loop:
             prompt_ids=session.prompt_ids if session is not None else (),
             usage=Usage(
                 **self.usage,
+                graph_calls=self.observer.calls,
                 context_tokens=session.context_tokens if session is not None else 0,
                 seconds=time.perf_counter() - started,
             ),

@@ -9,10 +9,11 @@ import typer
 from rich.text import Text
 
 from kgr1.cli.bars import busy
-from kgr1.cli.console import emit, out
+from kgr1.cli.console import emit, one_line, out, styled
 from kgr1.cli.options import Config, GraphSpec, Overrides, sampled_settings
 
 if TYPE_CHECKING:
+    from kgr1.agent.link import Link
     from kgr1.config import Settings
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.models.transformers import TransformersPolicy
@@ -24,7 +25,10 @@ def ask(
     graph: GraphSpec,
     topic: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="An entity that the question is about; repeat it for several."),
+        typer.Option(
+            metavar="NAME",
+            help="An entity that the question is about; repeat it for several. Found in the text if left out.",
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="A model or adapter: folder or hub name.")
@@ -50,16 +54,11 @@ def ask(
 
     if not question.strip():
         raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
-    if not topic:
-        raise typer.BadParameter(
-            "name the entity that the question is about, e.g. --topic France; kgr1 does not find it in the text by "
-            "itself yet.",
-            param_hint="--topic",
-        )
     check_installed(SAMPLING)
     settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns)
     with open_graph(graph) as opened, quiet_libraries():
-        asked = Question(id="ask", text=question, topics=resolve_topics(opened, topic), answers=())
+        topics = resolve_topics(opened, topic) if topic else _find_topics(question, opened, quiet=as_json)
+        asked = Question(id="ask", text=question, topics=topics, answers=())
         policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16))
         episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
     if as_json:
@@ -74,6 +73,37 @@ def ask(
         raise GraphError(episodes[0].error)
     if all(episode.stop is StopReason.POLICY_ERROR for episode in episodes):
         raise ModelError(episodes[0].error)
+
+
+def _find_topics(question: str, graph: KnowledgeGraph, *, quiet: bool) -> tuple[str, ...]:
+    """The entities that the question names; says which they are."""
+    from kgr1.agent.link import link
+
+    found = link(question, graph)
+    if not found:
+        raise typer.BadParameter(
+            "the question holds no name that was found in this graph; name the entity that it is about, e.g. "
+            "--topic France.",
+            param_hint="--topic",
+        )
+    if not quiet:
+        shown = ", ".join(_describe(each) for each in found)
+        out.print(Text.assemble(("Topic: " if len(found) == 1 else "Topics: ", "dim"), styled(shown)))
+    return tuple(each.name for each in found)
+
+
+def _describe(found: Link) -> str:
+    """A topic, with what was written if that is something else, and the number of its namesakes."""
+    from kgr1.agent.spans import without_possessive
+    from kgr1.graph.names import lookup_key
+
+    remarks = []
+    written = without_possessive(found.text)
+    if lookup_key(written) != lookup_key(found.name):
+        remarks.append(f"for {written}")
+    if found.others:
+        remarks.append(f"{len(found.others)} more could be meant, such as {found.others[0]}")
+    return one_line(f"{found.name} ({'; '.join(remarks)})" if remarks else found.name)
 
 
 async def _play(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
@@ -14,6 +14,9 @@ from rich.progress import TimeRemainingColumn as _TimeRemainingColumn
 from rich.text import Text
 
 from kgr1.cli.console import duration, err, one_line
+
+if TYPE_CHECKING:
+    from kgr1.graph.build import BuildProgress
 
 LINE_EVERY_S = 30.0
 """Without a terminal, one line at most this often."""
@@ -109,6 +112,32 @@ class CountBar(_Bar):
         if self._progress.disable and now - self._told >= LINE_EVERY_S:
             self._told = now
             err.print(text)
+
+
+class BuildBar(CountBar):
+    """Progress of building a graph: rows, rate, and how long reading will take if the size of the sources is known."""
+
+    def __init__(self) -> None:
+        super().__init__("Reading", "rows")
+
+    def report(self, progress: BuildProgress) -> None:
+        """Tell how far the build is."""
+        now = time.monotonic()
+        text = _STAGES.get(progress.stage) or self._reading(progress, now - self._started)
+        self._progress.update(self._task, description=text)
+        if self._progress.disable and now - self._told >= LINE_EVERY_S:
+            self._told = now
+            err.print(text)
+
+    def _reading(self, progress: BuildProgress, seconds: float) -> str:
+        text = f"{self._title}: {progress.rows:,} {self._unit}, {progress.rows / max(seconds, 1e-6):,.0f}/s"
+        if not progress.bytes_read or not progress.bytes_total:
+            return text
+        share = min(1.0, progress.bytes_read / progress.bytes_total)
+        return f"{text}, {share:.0%}, {duration(seconds * (1 - share) / share)} left"
+
+
+_STAGES = {"names": "Sorting the names", "facts": "Sorting the facts", "saving": "Saving"}
 
 
 @contextmanager

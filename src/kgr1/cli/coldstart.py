@@ -97,6 +97,7 @@ def expert_trajectories(
             seed=settings.coldstart.seed,
             max_turns=settings.agent.max_turns,
             recovery_share=settings.coldstart.recovery_share,
+            wander_share=settings.coldstart.wander_share,
         )
     if not found:
         raise DatasetError(

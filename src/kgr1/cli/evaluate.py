@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from kgr1.types import Question
 
 PolicyName = Literal["model", "oracle"]
+Link = Annotated[
+    bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
+]
 
 
 def evaluate(
@@ -49,6 +52,7 @@ def evaluate(
     config: Config = None,
     overrides: Overrides = None,
     concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")] = 32,
+    link: Link = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
     ] = False,
@@ -76,8 +80,9 @@ def evaluate(
         max_turns=settings.agent.max_turns,
     )
     with quiet_libraries(), open_graph(graph) as opened:
+        asked = _linked(asked, opened) if link else asked
         player, described = _player(model, opened, settings, concurrency)
-        made_with = _made_with(described, opened, settings)
+        made_with = _made_with(described, opened, settings, link=link)
         summary, failures = play(
             asked, runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
         )
@@ -97,15 +102,43 @@ def _player(
     return policy, {"name": portable_name(model), "dtype": placement()[1], "weights": fingerprint(model)}
 
 
-def _made_with(policy: dict[str, str], graph: KnowledgeGraph, settings: Settings) -> dict[str, object]:
+def _linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Question]:
+    """The questions with the topics that their texts name instead of their own; says how often those were found."""
+    from kgr1.agent.link import link
+    from kgr1.graph.names import lookup_key
+
+    linked, met, same = [], 0, 0
+    for question in questions:
+        topics = tuple(found.name for found in link(question.text, graph, graph_id=question.graph_id))
+        given, found = set(map(lookup_key, question.topics)), set(map(lookup_key, topics))
+        met += bool(given & found)
+        same += given == found
+        linked.append(question.model_copy(update={"topics": topics}))
+    if questions:
+        note(
+            f"Topics found in the text: exactly the given ones in {same / len(questions):.1%} of the questions, "
+            f"at least one of them in {met / len(questions):.1%}."
+        )
+    return linked
+
+
+_LATER = frozenset({"page_size", "rank_relations", "expand_mediators", "show_namesakes"})
+"""Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
+
+
+def _made_with(
+    policy: dict[str, str], graph: KnowledgeGraph, settings: Settings, *, link: bool = False
+) -> dict[str, object]:
     """What must be the same for a folder to be resumed."""
     info = graph.info()
+    usual = type(settings.agent)()
+    agent = settings.agent.model_dump(mode="json")
     return {
         "policy": policy,
         "graph": {"name": info.name, "triples": info.triples},
-        "agent": settings.agent.model_dump(mode="json"),
+        "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != getattr(usual, key)},
         "sampling": settings.sampling.model_dump(mode="json"),
-    }
+    } | ({"topics": "linked"} if link else {})
 
 
 def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kgr1.cli.bars import CountBar, busy
-from kgr1.cli.console import duration, emit, facts, note, one_line, out, size
+from kgr1.cli.bars import busy
+from kgr1.cli.building import build, extract
+from kgr1.cli.console import emit, facts, note, one_line, out, size
 from kgr1.errors import GraphError
 
 app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
@@ -16,42 +16,8 @@ app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by ha
 PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of a SPARQL endpoint, or 'countries'."
 
 
-@app.command()
-def build(
-    sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Files of triples: TSV or CSV, also gzipped.")
-    ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
-    names: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A file with two columns: identifier and name to show for it.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What the graph is called; the name of OUT by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
-) -> None:
-    """Build a graph from files with one triple (head, relation, tail) a row."""
-    from kgr1.graph.build import build_graph
-
-    with CountBar("Reading", "triples") as bar:
-        report = build_graph(sources, target, names=names, name=name, on_progress=bar.update, force=force)
-    rows = [
-        ("triples", f"{report.triples:,}"),
-        ("repeated triples left out", f"{report.duplicates:,}"),
-        ("entities", f"{report.entities:,}"),
-        ("relations", f"{report.relations:,}"),
-        ("most triples at one entity", f"{report.max_degree:,}"),
-        ("names of several entities", f"{report.ambiguous_names:,}"),
-    ]
-    if names is not None:
-        rows += [
-            ("second names for one identifier, not used", f"{report.repeated_names:,}"),
-            ("names of identifiers that are not in the graph", f"{report.unused_names:,}"),
-        ]
-    read = report.triples + report.duplicates
-    rows += [
-        ("size", size(report.bytes)),
-        ("time", f"{duration(report.seconds)} ({read / max(report.seconds, 1e-6):,.0f} triples/s)"),
-    ]
-    out.print(facts(rows, title=f"Built {one_line(str(target))}"))
+app.command()(build)
+app.command()(extract)
 
 
 @app.command()
@@ -74,6 +40,8 @@ def info(
         ("relations", f"{counts.relations:,}"),
         ("names of several entities", f"{counts.ambiguous_names:,}"),
     ]
+    if counts.dated:
+        rows.append(("triples with dates", f"{counts.dated:,}"))
     if counts.question_graphs:
         rows.append(("question graphs", f"{counts.question_graphs:,}"))
     if degree is not None:
@@ -101,8 +69,16 @@ def query(
     ids: Annotated[
         bool, typer.Option("--ids", help="Print the identifier after each name, with a tab between.")
     ] = False,
+    time: Annotated[
+        str | None, typer.Option(help='Keep facts of a time: "2014", "2014-05", "2012/2014", "before 2014", ...')
+    ] = None,
+    graph_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask the graph of one question instead of the whole graph.")
+    ] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Results to pass over.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Results to show; all by default.")] = None,
 ) -> None:
-    """Ask a graph one question, as the agent would; prints one name a line."""
+    """Ask a graph one question, as the agent would; prints one name a line, with its dates after a tab."""
     from kgr1.cli.sources import open_graph
     from kgr1.types import OPERATION_ALIASES, Operation, Query
 
@@ -111,10 +87,21 @@ def query(
         names = ", ".join(member.value for member in Operation)
         raise typer.BadParameter(f"'{one_line(operation)}' is none of {names}.", param_hint="OPERATION")
     with open_graph(graph) as opened:
-        (found,) = opened.execute([Query(operation=known[operation], entity=entity, relation=relation)])
+        asked = Query(
+            operation=known[operation],
+            entity=entity,
+            relation=relation,
+            time=time,
+            graph_id=graph_id,
+            offset=offset,
+            limit=limit,
+        )
+        (found,) = opened.execute([asked])
     if found.error is not None:
         raise GraphError(f"{found.error.value}: {found.message}")
-    for name, identifier in zip(found.names, found.ids, strict=True):
-        emit(f"{one_line(name)}\t{one_line(identifier)}" if ids else one_line(name))
-    if found.total > len(found.names):
-        note(f"... and {found.total - len(found.names):,} more")
+    dates = found.times or ((),) * len(found.names)
+    for name, identifier, spans in zip(found.names, found.ids, dates, strict=True):
+        emit("\t".join([one_line(name), *([one_line(identifier)] if ids else []), *filter(None, [", ".join(spans)])]))
+    left = found.total - offset - len(found.names)
+    if left > 0:
+        note(f"... and {left:,} more")

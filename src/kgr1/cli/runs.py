@@ -133,9 +133,15 @@ def _check_same(out: Path, record: Mapping[str, Any]) -> None:
         raise CheckpointError(
             f"Cannot read {out / RUN_FILE}, which says what {out} was made with; choose another folder.", path=str(out)
         ) from error
+    from kgr1.config import Settings
+
     compared = ("command", "seed", "model", "graph", "questions", "dev_questions", "settings")
     old = flat({key: saved.get(key) for key in compared} if isinstance(saved, dict) else {})
     new = flat({key: record.get(key) for key in compared})
+    # A setting that came into being after the run was made had its default's effect then.
+    old = {
+        key: value for key, value in flat({"settings": Settings().model_dump(mode="json")}).items() if key in new
+    } | old
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in EXTENDABLE]
     if keys:
         shown = "; ".join(

@@ -24,8 +24,8 @@ EMBEDDED = "countries"
 SPARQL = "sparql+"
 """What the address of a SPARQL endpoint begins with."""
 
-TRIPLE_SUFFIXES = (".tsv", ".txt", ".csv")
 _BLOCK = 1 << 20
+_BUSY_S = 0.2  # between looks at whether another process is done
 
 
 @contextmanager
@@ -88,20 +88,28 @@ def store_folder(spec: str) -> Iterator[Path]:
 def _built(source: Path) -> Iterator[Path]:
     """Build a triple file, or find it built: the same content is built once."""
     from kgr1.graph.build import build_graph
+    from kgr1.graph.readers.discover import SUFFIXES, format_of
+    from kgr1.graph.readers.streams import COMPRESSIONS
 
-    if not any(suffix.lower() in TRIPLE_SUFFIXES for suffix in source.suffixes):
+    if format_of(source) is None:
         raise GraphError(
-            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files .tsv, .txt or "
-            ".csv, or one of these and .gz.",
+            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files "
+            f"{', '.join(SUFFIXES)} ({', '.join(COMPRESSIONS)} may follow).",
             path=str(source),
         )
     with _cache() as cache:
         place = hashlib.blake2b(str(source.resolve()).encode(), digest_size=6).hexdigest()
         target = cache / f"{place}-{_digest(source)}"
-        if not _is_whole(target):
+        while not _is_whole(target):
             started = time.perf_counter()
             shutil.rmtree(target, ignore_errors=True)
-            report = build_graph([source], target, name=_graph_name(source), force=True)
+            try:
+                report = build_graph([source], target, name=_graph_name(source), force=True)
+            except GraphError as error:
+                if not error.details.get("busy"):
+                    raise
+                time.sleep(_BUSY_S)  # another process builds the same
+                continue
             seconds = time.perf_counter() - started
             for older in cache.glob(f"{place}-*"):
                 if older != target:

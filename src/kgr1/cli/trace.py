@@ -23,7 +23,7 @@ def print_turn(number: int, text: str) -> None:
     """What the model wrote in turn ``number`` (1-based): thought and query; the answer is printed at the end."""
     from kgr1.agent.parse import parse_turn
 
-    parsed = parse_turn(text)
+    parsed = parse_turn(text, page_size=1)  # any size will do: queries are only shown
     head = Text(f"{number:>2} ", style="dim")
     thought = parsed.think
     if not thought and parsed.query is None and parsed.answer is None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
+from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.types import Answer, Observation, Query, Question, Record
@@ -89,8 +90,11 @@ def expert_dataset(
     max_turns: int,
     recovery_share: float,
     reuse_relations: bool = False,
+    wander_share: float = 0.0,
 ) -> list[tuple[Question, list[Step]]]:
     """Up to ``count`` solved questions with their steps, ``recovery_share`` of them with a mistake.
+
+    With the probability ``wander_share`` a question is walked at random instead (:mod:`kgr1.datasets.wander`).
 
     Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
     few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
@@ -108,6 +112,12 @@ def expert_dataset(
         question = questions[index]
         # Each question has its own stream, so that one trajectory does not depend on the others.
         own = random.Random(f"{seed}:{question.id}")
+        if wander_share and own.random() < wander_share:
+            wandered = wander(question, graph, own)
+            steps = wandered and expert_steps(wandered, graph, own, max_turns=max_turns)
+            if wandered and steps:
+                result.append((wandered, steps))
+            continue
         steps = None
         if recovered < recovery_share * (len(result) + 1):
             steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues)

@@ -1,22 +1,20 @@
 """The directory of a store: a JSON header and one raw little-endian file per array.
 
-``header.json`` names the format, its version, the counts, and for every array its type, length and SHA-256; it carries
-a checksum of itself. Array ``x`` stands in ``x.bin``. A directory is written whole or not at all: into a hidden
+``header.json`` names the format, its version, the counts, and for every array its type, length and checksums; it
+carries one of itself. Array ``x`` stands in ``x.bin``. A directory is written whole or not at all: into a hidden
 directory beside its place, flushed to the disk, then renamed.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +22,61 @@ import numpy as np
 from pydantic import ValidationError
 
 from kgr1.errors import GraphError
-from kgr1.graph import adjacency, vocabulary
+from kgr1.graph import adjacency, question_graphs, vocabulary
+from kgr1.graph.building.workspace import friendly_errors, workspace
+from kgr1.graph.checksums import block_digests, first_difference
 from kgr1.graph.vocabulary import Arrays
 from kgr1.types import Record
 
 FORMAT = "kgr1-graph"
-VERSION = 1
+VERSION = 2
 HEADER = "header.json"
 
 ARRAY_TYPES: dict[str, str] = {
     **{f"{side}_{key}": dtype for side in ("entity", "relation") for key, dtype in vocabulary.ARRAY_TYPES.items()},
     **{f"{side}_{key}": dtype for side in ("tail", "head") for key, dtype in adjacency.ARRAY_TYPES.items()},
+    **{f"graph_{key}": dtype for key, dtype in question_graphs.ARRAY_TYPES.items()},
 }
 """Type of every array of the format. ``tail_*`` holds the edges by subject, ``head_*`` by object."""
 
-OPTIONAL_ARRAYS = frozenset(f"{s}_{key}" for s in ("entity", "relation") for key in vocabulary.OPTIONAL_ARRAYS)
-
+OPTIONAL_ARRAYS = frozenset(
+    [
+        *(f"{side}_{key}" for side in ("entity", "relation") for key in vocabulary.OPTIONAL_ARRAYS),
+        *(f"{side}_{key}" for side in ("tail", "head") for key in adjacency.OPTIONAL_ARRAYS),
+        *(f"graph_{key}" for key in question_graphs.ARRAY_TYPES),
+    ]
+)
+_TOGETHER = (
+    *({f"{side}_label_bytes", f"{side}_label_offsets", f"{side}_display_kinds"} for side in ("entity", "relation")),
+    *({f"{side}_alias_bytes", f"{side}_alias_offsets", f"{side}_alias_owners"} for side in ("entity", "relation")),
+    {"tail_starts", "tail_ends", "head_starts", "head_ends"},
+    {f"graph_{key}" for key in question_graphs.ARRAY_TYPES},
+)
+OTHER_TYPES = {
+    "tail_relations": "<u2",  # enough for most graphs
+    "head_relations": "<u2",
+    "graph_tail_edges": "<i8",  # needed by few
+    "graph_head_edges": "<i8",
+}
+"""A second type that an array may have."""
 
 _OFFSETS_INTO = {
-    "id_offsets": "id_bytes",
-    "label_offsets": "label_bytes",
-    "gram_offsets": "gram_symbols",
-    "offsets": "neighbours",
+    **{f"{s}_{key}_offsets": f"{s}_{key}_bytes" for s in ("entity", "relation") for key in ("id", "label", "alias")},
+    **{f"{side}_gram_offsets": f"{side}_gram_symbols" for side in ("entity", "relation")},
+    **{f"{side}_offsets": f"{side}_neighbours" for side in ("tail", "head")},
+    "graph_id_offsets": "graph_id_bytes",
+    "graph_offsets": "graph_tail_edges",
 }
+_NUMBERS_OF = {
+    **{f"{side}_neighbours": "entities" for side in ("tail", "head")},
+    **{f"{side}_relations": "relations" for side in ("tail", "head")},
+    **{f"entity_{key}": "entities" for key in ("hash_owners", "gram_symbols", "alias_owners")},
+    **{f"relation_{key}": "relations" for key in ("hash_owners", "gram_symbols", "alias_owners")},
+    "graph_hash_owners": "question_graphs",
+    "graph_tail_edges": "triples",
+    "graph_head_edges": "triples",
+}
+"""Arrays of numbers below a count of the header."""
 
 
 class ArrayEntry(Record):
@@ -55,7 +85,7 @@ class ArrayEntry(Record):
     dtype: str
     length: int
     bytes: int
-    sha256: str
+    sha256: tuple[str, ...]  # of its blocks, see kgr1.graph.checksums
 
 
 class Header(Record):
@@ -67,6 +97,8 @@ class Header(Record):
     triples: int
     entities: int
     relations: int
+    dated: int
+    question_graphs: int
     ambiguous_names: int
     max_degree: int
     arrays: dict[str, ArrayEntry]
@@ -80,7 +112,7 @@ class Header(Record):
 def describe(array: np.ndarray[Any, Any], checksum: bool = True) -> ArrayEntry:
     """The header's entry for an array."""
     data = np.ascontiguousarray(array).data.cast("B") if array.size else b""
-    sha256 = hashlib.sha256(data).hexdigest() if checksum else ""
+    sha256 = block_digests(data) if checksum else ()
     return ArrayEntry(dtype=array.dtype.str, length=len(array), bytes=array.nbytes, sha256=sha256)
 
 
@@ -91,19 +123,24 @@ def write_store(header: Header, arrays: Arrays, out: Path, *, force: bool = Fals
     if the disk is full or a file cannot be written; nothing is left behind then and an existing ``out`` is untouched.
     """
     check_target(out, force=force)
-    with _friendly(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.building"
-        building.mkdir()
-        try:
-            for key, array in arrays.items():
-                _write_file(building / f"{key}.bin", array.data.cast("B") if array.size else b"")
-            _write_file(building / HEADER, _dump(header))
-            _sync_directory(building)
-            _put_in_place(building, out)
-            _sync_directory(out.parent)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+    with workspace(out) as place, friendly_errors(out):
+        for key, array in arrays.items():
+            _write_file(place.store / f"{key}.bin", array.data.cast("B") if array.size else b"")
+        put_store(header, place.store, out, force=force)
+
+
+def put_store(header: Header, building: Path, out: Path, *, force: bool = False) -> None:
+    """Make the directory ``building``, which holds all arrays of a store, the store ``out``.
+
+    The header comes last, so that a directory without all arrays is not a store. With ``force`` the store that stood
+    at ``out`` is at ``building`` afterwards, for the caller to remove. Raises as :func:`write_store` does.
+    """
+    check_target(out, force=force)
+    with friendly_errors(out):
+        _write_file(building / HEADER, _dump(header))
+        _sync_directory(building)
+        _put_in_place(building, out)
+        _sync_directory(out.parent)
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -122,18 +159,6 @@ def _is_store(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(header, dict) and header.get("format") == FORMAT
-
-
-@contextmanager
-def _friendly(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"The disk is full: {out} was not written; free some space or choose another place."
-        else:
-            message = f"Cannot write {out}: {error.strerror or error}."
-        raise GraphError(message, path=str(out)) from error
 
 
 def _write_file(path: Path, data: Any) -> None:
@@ -208,9 +233,14 @@ def read_store(path: Path, *, verify: bool = False) -> tuple[Header, Arrays]:
             array = np.memmap(file, dtype=entry.dtype, mode="r") if size else np.empty(0, entry.dtype)
         except OSError as error:
             raise GraphError(f"Cannot read {file}: {error.strerror}; build the graph again.", path=str(file)) from error
-        if verify and describe(array).sha256 != entry.sha256:
+        damaged = first_difference(describe(array).sha256, entry.sha256, size) if verify else None
+        if damaged is not None:
+            start, end = damaged
             raise GraphError(
-                f"{file} does not match its checksum; the file is damaged, so build the graph again.", path=str(file)
+                f"{file} does not match its checksum: something in bytes {start:,} to {end - 1:,} has changed since it "
+                "was written, so build the graph again.",
+                path=str(file),
+                offset=start,
             )
         # Lookups read through memoryviews, which know the machine's own byte order only.
         arrays[key] = array if sys.byteorder == "little" else array.astype(array.dtype.newbyteorder("="))
@@ -222,13 +252,11 @@ def read_store(path: Path, *, verify: bool = False) -> tuple[Header, Arrays]:
 def _check_structure(path: Path, header: Header, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """A header can be made to match any file: check that every number points into the array it is meant for."""
     for key, array in arrays.items():
-        side, _, part = key.partition("_")
-        if part in _OFFSETS_INTO:
-            target = arrays.get(f"{side}_{_OFFSETS_INTO[part]}")
-            sound = target is not None and array[0] == 0 and array[-1] == len(target)
-            sound = sound and bool((array[1:] >= array[:-1]).all())
-        elif part in ("hash_owners", "gram_symbols", "neighbours", "relations"):
-            limit = header.relations if side == "relation" or part == "relations" else header.entities
+        if key in _OFFSETS_INTO:
+            target = arrays[_OFFSETS_INTO[key]]
+            sound = array[0] == 0 and array[-1] == len(target) and bool((array[1:] >= array[:-1]).all())
+        elif key in _NUMBERS_OF:
+            limit = getattr(header, _NUMBERS_OF[key])
             sound = len(array) == 0 or bool(array.min() >= 0 and array.max() < limit)
         else:
             continue
@@ -267,18 +295,32 @@ def _read_header(path: Path) -> Header:
     return header
 
 
+def _types(key: str) -> set[str]:
+    return {np.dtype(types[key]).str for types in (ARRAY_TYPES, OTHER_TYPES) if key in types}
+
+
 def _check_arrays(header: Header, file: Path) -> None:
     """The arrays must be those of the format, with the lengths that the counts call for."""
-    expected = {"entity_id_offsets": header.entities + 1, "relation_id_offsets": header.relations + 1}
+    expected = {
+        "entity_id_offsets": header.entities + 1,
+        "entity_label_offsets": header.entities + 1,
+        "entity_display_kinds": header.entities,
+        "relation_id_offsets": header.relations + 1,
+        "relation_label_offsets": header.relations + 1,
+        "relation_display_kinds": header.relations,
+        "graph_id_offsets": header.question_graphs + 1,
+        "graph_offsets": header.question_graphs + 1,
+    }
     for side in ("tail", "head"):
         expected |= {f"{side}_offsets": header.entities + 1}
-        expected |= {f"{side}_relations": header.triples, f"{side}_neighbours": header.triples}
+        expected |= {f"{side}_{key}": header.triples for key in ("relations", "neighbours", "starts", "ends")}
     present = set(header.arrays)
-    complete = present <= set(ARRAY_TYPES) and set(ARRAY_TYPES) - OPTIONAL_ARRAYS <= present
-    if (
-        not complete
-        or any(entry.dtype != np.dtype(ARRAY_TYPES[key]).str for key, entry in header.arrays.items())
-        or any(entry.bytes != entry.length * np.dtype(entry.dtype).itemsize for entry in header.arrays.values())
-        or any(header.arrays[key].length != length for key, length in expected.items())
-    ):
+    sound = present <= set(ARRAY_TYPES) and set(ARRAY_TYPES) - OPTIONAL_ARRAYS <= present
+    sound = sound and all(group <= present or not group & present for group in _TOGETHER)
+    sound = sound and ("graph_offsets" in present) == bool(header.question_graphs)
+    for key, entry in header.arrays.items():
+        sound = sound and entry.dtype in _types(key)
+        sound = sound and entry.bytes == entry.length * np.dtype(entry.dtype).itemsize
+        sound = sound and entry.length == expected.get(key, entry.length)
+    if not sound:
         raise GraphError(f"{file} does not describe a complete graph; build the graph again.", path=str(file))

@@ -2,7 +2,7 @@
 
 Three pieces without any storage: :func:`lookup_key` folds the differences that do not matter (case, compatibility
 forms, underscores, runs of blanks, the marks that :func:`kgr1.graph.render.neutralise` puts in place of tag brackets),
-:func:`hash_name` is the 64-bit hash under which names stand in the table on disk, and :class:`Closeness` ranks
+:func:`hash_name` is the 32-bit hash under which they stand in the table on disk, and :class:`Closeness` ranks
 candidates for the "did you mean" of an error. :mod:`kgr1.graph.vocabulary` holds the tables.
 """
 
@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
-from hashlib import blake2b
+from zlib import crc32
 
 KEY_LIMIT = 4096
 """Names longer than this many characters are found by their exact spelling only: Unicode normalisation takes
@@ -49,12 +49,44 @@ def _visible(char: str) -> str:
 
 
 def hash_name(text: str) -> int:
-    """64-bit hash of a name, the same on every machine and in every process."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    """32-bit hash of a name (CRC-32 of its UTF-8), the same on every machine and in every process.
+
+    Different names may share it, so whoever looks a hash up compares the names.
+    """
+    return crc32(text.encode("utf-8", "surrogatepass"))
+
+
+_DATES = re.compile(r"(?:-?\d[\d/-]*|/\d[\d/-]*|\.\.\. [\d,]+ more \.\.\.)(?:, (?!$)|$)")
 
 
 def readings(text: str) -> Iterator[str]:
-    """What the text can mean besides itself: a model copies quotes and backslash escapes along with a name."""
+    """What the text can mean besides itself: a model copies quotes, backslash escapes and dates along with a name.
+
+    >>> list(readings('"Paris, Texas" (1984-05-19, ... 3 more ..., 1990)'))
+    ['"Paris, Texas"', 'Paris, Texas']
+    """
+    yield from _unquoted(text)
+    name = without_dates(text)
+    if name != text:
+        yield name
+        yield from _unquoted(name)
+
+
+def without_dates(text: str) -> str:
+    """A name without the dates that :func:`kgr1.graph.render.render` shows behind it."""
+    name, bracket, dates = text.rstrip().rpartition(" (")
+    if not (bracket and name.strip() and dates.endswith(")") and len(dates) < KEY_LIMIT):
+        return text
+    position = 0
+    while position < len(dates) - 1:
+        match = _DATES.match(dates, position, len(dates) - 1)
+        if match is None:
+            return text
+        position = match.end()
+    return name if position else text
+
+
+def _unquoted(text: str) -> Iterator[str]:
     if len(text) > 2 and text[0] == '"' == text[-1]:
         text = text[1:-1]
         yield text

@@ -3,6 +3,11 @@
 The flat layout (the paper's, SPEC section 2) is one comma-separated line. A name is shown bare if it can be copied back
 as it stands, else as a JSON string. Whatever could act as a tag of the agent or as a special token of a model is
 neutralised, and the lookup of names understands the neutralised form.
+
+Dates stand in brackets behind the name they belong to, a page says at its end which part of the result it is::
+
+    North Korea (2014-02-16, 2014-03-01), South Korea (2014-01-03, ... 214 more ..., 2014-12-30) [51-52 of 812; \
+page=27 for more]
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from kgr1.types import Observation
@@ -21,7 +26,8 @@ Layout = Literal["flat", "tree"]
 # </answer>, <|im_end|>, <s>, and with full-width forms for tokenisers that normalise their input.
 _TAG = re.compile(r"[<＜﹤](\s*(?:[^\W\d]|0x|[/|｜!?]|\Z))([^<＜﹤>＞﹥]*)([>＞﹥]?)")
 _INSTRUCTION = re.compile(r"\[(?=\s*(?:/\s*)?(?:INST|SYSTEM_PROMPT|TOOL_\w+|AVAILABLE_TOOLS)\s*\])", re.IGNORECASE)
-_LOOKS_LIKE_OURS = re.compile(r"KG_[A-Z]|.*\.\.\. and [\d,]+ more", re.DOTALL)
+_LOOKS_LIKE_OURS = re.compile(r"KG_[A-Z]|.*(?:\.\.\. and [\d,]+ more|\[\d+-\d+ of \d+[;\]])", re.DOTALL)
+_DATES = (8, 4, 2)  # most dates behind one name: the largest number with which all names fit
 _KEPT = "\n\t\u200c\u200d"  # the last two are joiners that spelling (Persian, Hindi) and emoji need
 _QUOTED_FLAT = ',"\\\n\t'  # a name with one of these is quoted; commas matter in the flat layout only
 _MAX_COUNTS = 12  # calls of the token counter for one text
@@ -87,27 +93,77 @@ def show_name(name: str, layout: Layout = "flat") -> str:
 
 
 def render(
-    observation: Observation, count_tokens: Callable[[str], int], budget: int, layout: Layout = "flat"
+    observation: Observation,
+    count_tokens: Callable[[str], int],
+    budget: int,
+    layout: Layout = "flat",
+    *,
+    beside: Mapping[int, str] | None = None,
+    note: str = "",
 ) -> Rendered:
     """Lay out an observation in at most ``budget`` tokens, leaving names out from the end with their count.
 
-    An error reads ``CODE: sentence``. If not even one name fits, the text is the count alone.
+    An error reads ``CODE: sentence``. If not even one name fits, the text is the count alone. Where a query asked for a
+    page of a longer result, the last thing in the text is the part of it that the page is, such as
+    ``[51-100 of 812; page=3 for more]``; the count of names that were left out is then that of this page.
+
+    ``beside`` holds text to show behind some names, by their position; ``note`` is shown after the names. Both must be
+    neutralised, and both count.
     """
     if observation.error is not None:
         message = neutralise(f"{observation.error.value}: {observation.message}")
         return Rendered(_cut_text(message, count_tokens, budget), 0)
-    total = max(observation.total, len(observation.names))
+    there, page = _page(observation)
     lay_out = _flat if layout == "flat" or not observation.names else _tree
     dotted = not observation.query.operation.returns_entities
-    shown_names: list[str] = []
+    rendered = Rendered("", 0)
+    for most_dates in _DATES if observation.times else _DATES[-1:]:
+        pieces: list[str] = []
 
-    def text(shown: int) -> str:
-        for name in observation.names[len(shown_names) : shown]:
-            shown_names.append(show_name(name, layout))
-        return lay_out(shown_names[:shown], total - shown, dotted)
+        def text(shown: int, pieces: list[str] = pieces, most_dates: int = most_dates) -> str:
+            for position in range(len(pieces), shown):
+                piece = show_name(observation.names[position], layout)
+                if observation.times:
+                    piece += show_dates(observation.times[position], most_dates)
+                pieces.append(piece + (beside or {}).get(position, ""))
+            # With no name shown, which page this is says how many there are, too.
+            body = lay_out(pieces[:shown], 0 if page and not shown else there - shown, dotted)
+            return ("\n" if layout == "tree" else " ").join(filter(None, (body, note, page)))
 
-    shown = _most(text, len(observation.names), count_tokens, budget)
-    return Rendered(text(shown), shown)
+        shown = _most(text, len(observation.names), count_tokens, budget)
+        rendered = Rendered(text(shown), shown)
+        if shown == len(observation.names):
+            break
+    return rendered
+
+
+def show_dates(dates: Sequence[str], most: int = _DATES[0]) -> str:
+    """Dates as they stand behind a name: the first ones and the last one, with the number of those between.
+
+    >>> show_dates(("2014-01-03", "2014-01-09", "2014-02-11", "2014-12-30"), most=3)
+    ' (2014-01-03, 2014-01-09, ... 1 more ..., 2014-12-30)'
+    >>> show_dates(())
+    ''
+    """
+    if not dates:
+        return ""
+    shown = [neutralise(date) for date in (dates if len(dates) <= most else (*dates[: most - 1], dates[-1]))]
+    if len(dates) > most:
+        shown.insert(-1, f"... {len(dates) - most} more ...")
+    return f" ({', '.join(shown)})"
+
+
+def _page(observation: Observation) -> tuple[int, str]:
+    """How many results belong to the page (or to all), and the words for which part of the result it is."""
+    query, names = observation.query, len(observation.names)
+    total = max(observation.total, query.offset + names)
+    if query.limit is None or not names:
+        return max(total - query.offset, names), ""
+    last = min(query.offset + query.limit, total)
+    if not query.offset and last == total:
+        return total, ""
+    more = f"; page={query.offset // query.limit + 2} for more" if last < total else ""
+    return last - query.offset, f"[{query.offset + 1}-{last} of {total}{more}]"
 
 
 def _flat(names: Sequence[str], left_out: int, dotted: bool) -> str:

@@ -16,10 +16,12 @@ import numpy as np
 
 from kgr1.errors import GraphError, GraphServerError
 from kgr1.graph.adjacency import Adjacency
-from kgr1.graph.api import GraphInfo
+from kgr1.graph.api import GraphInfo, NameMatch
 from kgr1.graph.encode import EncodedGraph, TripleEncoder, check_name
 from kgr1.graph.files import FORMAT, VERSION, Header, describe, read_store, write_store
 from kgr1.graph.operations import Retrieval
+from kgr1.graph.question_graphs import QuestionGraphs
+from kgr1.graph.temporal import Span
 from kgr1.graph.vocabulary import Arrays, Vocabulary
 from kgr1.types import Observation, Query, Triple
 
@@ -45,10 +47,12 @@ class GraphStore:
             self.relations = Vocabulary(_part(arrays, "relation_"))
             self.outgoing = Adjacency(_part(arrays, "tail_"))
             self.incoming = Adjacency(_part(arrays, "head_"))
+            graphs = _part(arrays, "graph_")
+            self.question_graphs = QuestionGraphs(graphs, self.outgoing, self.incoming) if graphs else None
         except KeyError as error:
             raise GraphError(f"The graph {header.name!r} lacks the array {error}; build it again.") from error
         self._retrieval: Retrieval | None = Retrieval(
-            self.entities, self.relations, self.outgoing, self.incoming, max_results
+            self.entities, self.relations, self.outgoing, self.incoming, self.question_graphs, max_results
         )
 
     @classmethod
@@ -69,19 +73,53 @@ class GraphStore:
         name: str = "graph",
         labels: Mapping[str, str] | None = None,
         *,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        spans: Iterable[Span] | None = None,
         max_results: int | None = None,
     ) -> Self:
-        """Build a store in memory. ``labels`` maps identifiers of entities and relations to what is shown for them.
+        """Build a store in memory. ``labels`` maps identifiers of entities and relations to what is shown for them,
+        ``aliases`` to further names by which they are found.
 
+        ``spans`` runs parallel to ``triples`` and holds the dates of each (:mod:`kgr1.graph.temporal`).
         Raises :class:`GraphError` for no triples, or a name that is empty or not valid Unicode.
         """
         encoder = TripleEncoder()
-        rows = iter(triples)
-        while batch := list(islice(rows, _BATCH)):
-            _check_rows(batch, encoder.rows)
-            encoder.add(batch)
-        _check_labels(labels or {})
-        encoded = encoder.finish(labels)
+        _add(encoder, triples, spans=spans)
+        return cls._encoded(encoder, name, labels, aliases, max_results)
+
+    @classmethod
+    def from_question_graphs(
+        cls,
+        graphs: Mapping[str, Iterable[tuple[str, str, str]]],
+        name: str = "graph",
+        labels: Mapping[str, str] | None = None,
+        *,
+        max_results: int | None = None,
+    ) -> Self:
+        """Build a store in memory from a graph a question, by its id. The whole store is their union.
+
+        Raises :class:`GraphError` as :meth:`from_triples` does, and for an id that is empty or not valid Unicode.
+        """
+        encoder = TripleEncoder()
+        for graph_id, triples in graphs.items():
+            problem = check_name(graph_id)
+            if problem:
+                raise GraphError(f"The id of a question graph, {graph_id!r:.100}: {problem}.")
+            _add(encoder, triples, graph=graph_id)
+        return cls._encoded(encoder, name, labels, None, max_results)
+
+    @classmethod
+    def _encoded(
+        cls,
+        encoder: TripleEncoder,
+        name: str,
+        labels: Mapping[str, str] | None,
+        aliases: Mapping[str, Sequence[str]] | None,
+        max_results: int | None,
+    ) -> Self:
+        _check_labels((labels or {}).items())
+        _check_labels((key, alias) for key, row in (aliases or {}).items() for alias in row)
+        encoded = encoder.finish(labels, aliases)
         return cls(make_header(encoded, name, checksums=False), encoded.arrays, max_results=max_results)
 
     def save(self, out: Path, *, force: bool = False) -> None:
@@ -111,9 +149,36 @@ class GraphStore:
             triples=header.triples,
             entities=header.entities,
             relations=header.relations,
+            dated=header.dated,
+            question_graphs=header.question_graphs,
             ambiguous_names=header.ambiguous_names,
             bytes=header.bytes if self.path is not None else 0,
         )
+
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities as (display name, identifier); see :class:`kgr1.graph.api.NameSearch`."""
+        found = dict.fromkeys((*self.find_names(text), *self.closest_names(text, count)))
+        return [(match.name, match.id) for match in islice(found, count)]
+
+    def find_names(self, text: str) -> tuple[NameMatch, ...]:
+        """See :class:`kgr1.graph.api.NameIndex`."""
+        self._alive()
+        found = [
+            NameMatch(self.entities.name(e), self.entities.id(e), self.outgoing.degree(e) + self.incoming.degree(e))
+            for e in self.entities.find(text)
+        ]
+        return tuple(sorted(found, key=lambda match: (-match.degree, match.name)))
+
+    def closest_names(self, text: str, count: int = 3) -> tuple[NameMatch, ...]:
+        """See :class:`kgr1.graph.api.NameIndex`."""
+        self._alive()
+        bearers = [self.find_names(self.entities.label(e)) for e in self._named(self.entities.closest(text, count))]
+        return tuple(dict.fromkeys(match for matches in bearers for match in matches))
+
+    def _named(self, names: Iterable[str]) -> Iterator[int]:
+        """The entities that have exactly these display names."""
+        for name in names:
+            yield from self.entities.find(name)
 
     @property
     def max_degree(self) -> int:
@@ -134,7 +199,7 @@ class GraphStore:
         """Release the files. Calling it twice is fine; other stores on the same directory stay open."""
         self._retrieval = None
         self._arrays = {}
-        for part in ("entities", "relations", "outgoing", "incoming"):
+        for part in ("entities", "relations", "outgoing", "incoming", "question_graphs"):
             self.__dict__.pop(part, None)
 
     def __enter__(self) -> Self:
@@ -169,10 +234,26 @@ def make_header(encoded: EncodedGraph, name: str, *, checksums: bool) -> Header:
         triples=encoded.triples,
         entities=encoded.entities,
         relations=encoded.relations,
+        dated=encoded.dated,
+        question_graphs=encoded.question_graphs,
         ambiguous_names=encoded.ambiguous_names,
         max_degree=encoded.max_degree,
         arrays={key: describe(array, checksums) for key, array in encoded.arrays.items()},
     )
+
+
+def _add(
+    encoder: TripleEncoder,
+    triples: Iterable[tuple[str, str, str]],
+    *,
+    spans: Iterable[Span] | None = None,
+    graph: str | None = None,
+) -> None:
+    rows = iter(triples)
+    dates = iter(spans) if spans is not None else None
+    while batch := list(islice(rows, _BATCH)):
+        _check_rows(batch, encoder.rows)
+        encoder.add(batch, spans=None if dates is None else list(islice(dates, len(batch))), graph=graph)
 
 
 def _reopen(cls: type[GraphStore], path: Path, max_results: int | None) -> GraphStore:
@@ -197,8 +278,8 @@ def _check_rows(rows: Sequence[tuple[str, str, str]], before: int) -> None:
                 raise GraphError(f"Triple {number}: {problem}.")
 
 
-def _check_labels(labels: Mapping[str, str]) -> None:
-    for name, label in labels.items():
+def _check_labels(labels: Iterable[tuple[str, str]]) -> None:
+    for name, label in labels:
         problem = check_name(label) if label else None
         if problem:
             raise GraphError(f"The label of {name!r}: {problem}.")

@@ -9,17 +9,20 @@ of numbers is a sorted list of names. Its arrays:
 ``label_bytes``       uint8    labels; absent (as the two below) if no symbol has a label besides its identifier
 ``label_offsets``     int64    (n + 1,)
 ``display_kinds``     uint8    (n,) a :class:`DisplayKind` each
-``hashes``            uint64   sorted hashes of every identifier, label and lookup key
+``hashes``            uint32   sorted hashes of the lookup keys of every identifier, label and alias
 ``hash_owners``       int32    the symbol behind each hash
 ``gram_offsets``      int64    (2^b + 1,) where the postings of each trigram bucket start
 ``gram_symbols``      int32    symbols whose label has a trigram of the bucket, ascending within it
+``alias_bytes``       uint8    further labels; absent (as the two below) if no symbol has any
+``alias_offsets``     int64    (a + 1,)
+``alias_owners``      int32    (a,) the symbol of each alias, ascending
 ====================  =======  ==============================================================================
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -36,16 +39,23 @@ ARRAY_TYPES = {
     "label_bytes": "<u1",
     "label_offsets": "<i8",
     "display_kinds": "<u1",
-    "hashes": "<u8",
+    "hashes": "<u4",
     "hash_owners": "<i4",
     "gram_offsets": "<i8",
     "gram_symbols": "<i4",
+    "alias_bytes": "<u1",
+    "alias_offsets": "<i8",
+    "alias_owners": "<i4",
 }
-OPTIONAL_ARRAYS = frozenset({"label_bytes", "label_offsets", "display_kinds"})
+OPTIONAL_ARRAYS = frozenset(
+    {"label_bytes", "label_offsets", "display_kinds", "alias_bytes", "alias_offsets", "alias_owners"}
+)
 
 _CACHED = 200_000  # names and lookups kept decoded; about 40 MB when full
 _POSTINGS = 60_000  # trigram postings read for one list of closest names
+_POSTINGS_AMONG = 1_000_000  # the same where few symbols count, so that most of what is read is passed over
 _CANDIDATES = 64  # names compared in full for it
+_ALIASES = 8  # of one symbol that closeness looks at
 GRAM_MULTIPLIER = 0x9E3779B1
 
 
@@ -68,6 +78,11 @@ class Vocabulary:
             self._label_offsets = arrays["label_offsets"].data
             self._label_bytes = arrays["label_bytes"].data
             self._kinds = arrays["display_kinds"].data
+        self._has_aliases = "alias_bytes" in arrays
+        if self._has_aliases:
+            self._alias_offsets = arrays["alias_offsets"].data
+            self._alias_bytes = arrays["alias_bytes"].data
+            self._alias_owners = arrays["alias_owners"].data
         self._hashes = arrays["hashes"].data
         self._owners = arrays["hash_owners"].data
         self._gram_offsets = arrays["gram_offsets"]
@@ -91,6 +106,15 @@ class Vocabulary:
             return self.id(symbol)
         start, end = self._label_offsets[symbol], self._label_offsets[symbol + 1]
         return str(self._label_bytes[start:end], "utf-8")
+
+    def aliases(self, symbol: int) -> tuple[str, ...]:
+        """Further labels of a symbol, by which it is found but not shown."""
+        if not self._has_aliases:
+            return ()
+        offsets = self._alias_offsets
+        start = bisect_left(self._alias_owners, symbol)
+        end = bisect_left(self._alias_owners, symbol + 1, start)
+        return tuple([str(self._alias_bytes[offsets[i] : offsets[i + 1]], "utf-8") for i in range(start, end)])
 
     def name(self, symbol: int) -> str:
         """The display name: unique in the vocabulary, and :meth:`find` leads from it back to this symbol alone."""
@@ -130,65 +154,86 @@ class Vocabulary:
         return tuple(found)
 
     def find(self, text: str) -> tuple[int, ...]:
-        """The symbols that a text names, ascending: by identifier, else label, ``label [id]``, lookup key.
+        """The symbols that a text names, ascending: by identifier, else label, alias, ``label [id]``, lookup key.
 
         A text that names nothing is read once more without the quotes and escapes that a model may have copied.
         """
         found = self._found.get(text)
         if found is None:
             found = self._find(text)
-            if not found:
-                found = next(filter(None, map(self._find, readings(text))), ())
             if found and len(text) < 1000:
                 if len(self._found) >= _CACHED:
                     self._found.clear()
                 self._found[text] = found
         return found
 
-    def _find(self, text: str) -> tuple[int, ...]:
-        return self._find_exact(text) or self._find_with_id(text) or self._find_key(text)
+    def find_among(self, text: str, member: Callable[[int], bool]) -> tuple[int, ...]:
+        """As :meth:`find` in a vocabulary that holds only the symbols for which ``member`` is true."""
+        found = self.find(text)
+        # If a way of reading finds members here, no earlier way found any symbol at all.
+        kept = tuple([symbol for symbol in found if member(symbol)])
+        return kept if kept or not found else self._find(text, member)
 
-    def _candidates(self, text: str) -> Iterable[int]:
-        hashed = hash_name(text)
+    def _find(self, text: str, member: Callable[[int], bool] | None = None) -> tuple[int, ...]:
+        for reading in (text, *readings(text)):
+            key = lookup_key(reading)
+            alike = self._candidates(key)
+            for way in (self._with_id, self._with_label, self._with_alias, self._with_label_and_id, self._with_key):
+                found = way(reading, key, alike)
+                if member is not None:
+                    found = [symbol for symbol in found if member(symbol)]
+                if found:
+                    return tuple(found)
+        return ()
+
+    def _candidates(self, key: str) -> list[int]:
+        """Symbols of which some name may have this lookup key."""
+        hashed = hash_name(key)
         position = bisect_left(self._hashes, hashed)
+        found = []
         while position < len(self._hashes) and self._hashes[position] == hashed:
-            yield self._owners[position]
+            found.append(self._owners[position])
             position += 1
+        return found
 
-    def _find_exact(self, text: str) -> tuple[int, ...]:
-        candidates = tuple(self._candidates(text))
-        by_id = tuple([symbol for symbol in candidates if self.id(symbol) == text])
-        if by_id or not self.labelled:
-            return by_id
-        return tuple([symbol for symbol in candidates if self.label(symbol) == text])
+    # Ways to find a text: its lookup key and the candidates for that are given.
 
-    def _find_with_id(self, text: str) -> tuple[int, ...]:
+    def _with_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if self.id(symbol) == text]
+
+    def _with_label(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if self.label(symbol) == text] if self.labelled else []
+
+    def _with_alias(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [symbol for symbol in alike if text in self.aliases(symbol)] if self._has_aliases else []
+
+    def _with_label_and_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
         label, bracket, identifier = text.rpartition(" [")
         if not (self.labelled and bracket and text.endswith("]")):
-            return ()
+            return []
         identifier = identifier[:-1]
         # By identifiers alone: another symbol may bear this label as its identifier, or this identifier as its label.
-        exact = [s for s in self._candidates(identifier) if self.id(s) == identifier and self.label(s) == label]
-        if exact:
-            return tuple(exact)
         key, label_key = lookup_key(identifier), lookup_key(label)
-        alike = [s for s in self._candidates(key) if lookup_key(self.id(s)) == key]
-        return tuple([s for s in alike if lookup_key(self.label(s)) == label_key])
+        alike = self._candidates(key)
+        exact = [s for s in alike if self.id(s) == identifier and self.label(s) == label]
+        if exact:
+            return exact
+        return [s for s in alike if lookup_key(self.id(s)) == key and lookup_key(self.label(s)) == label_key]
 
-    def _find_key(self, text: str) -> tuple[int, ...]:
-        key = lookup_key(text)
-        return tuple(
-            [
-                symbol
-                for symbol in self._candidates(key)
-                if lookup_key(self.id(symbol)) == key or (self.labelled and lookup_key(self.label(symbol)) == key)
-            ]
-        )
+    def _with_key(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        return [
+            symbol
+            for symbol in alike
+            if lookup_key(self.id(symbol)) == key
+            or (self.labelled and lookup_key(self.label(symbol)) == key)
+            or any(lookup_key(alias) == key for alias in self.aliases(symbol))
+        ]
 
-    def closest(self, text: str, count: int = 3) -> list[str]:
+    def closest(self, text: str, count: int = 3, *, among: npt.NDArray[np.int64] | None = None) -> list[str]:
         """Up to ``count`` display names like the text, best first; empty if nothing is like it.
 
-        Reads a bounded number of postings, the rarest trigrams first, whatever the size of the vocabulary.
+        Reads a bounded number of postings, the rarest trigrams first, whatever the size of the vocabulary. With
+        ``among``, symbols in ascending order, no other symbol counts.
         """
         closeness = Closeness(text)
         if not closeness.grams:
@@ -197,11 +242,13 @@ class Vocabulary:
         spans = [(int(self._gram_offsets[b]), int(self._gram_offsets[b + 1])) for b in buckets]
         spans.sort(key=lambda span: (span[1] - span[0], span))
         read, postings = 0, []
+        most = _POSTINGS if among is None else _POSTINGS_AMONG
         for start, end in spans:
-            end = min(end, start + _POSTINGS - read)
-            postings.append(np.asarray(self._gram_symbols[start:end]))
+            end = min(end, start + most - read)
+            part = np.asarray(self._gram_symbols[start:end])
+            postings.append(part if among is None else _members(part, among))
             read += end - start
-            if read >= _POSTINGS:
+            if read >= most:
                 break
         symbols, shared = np.unique(np.concatenate(postings), return_counts=True)
         if len(symbols) > _CANDIDATES:
@@ -214,13 +261,24 @@ class Vocabulary:
             symbols = symbols[:_CANDIDATES]
         by_label: dict[str, int] = {}
         for symbol in symbols.tolist():
-            by_label.setdefault(self.label(symbol), symbol)
-        return [self.name(by_label[label]) for label in closeness.best(by_label, count)]
+            for label in (self.label(symbol), *self.aliases(symbol)[:_ALIASES]):
+                by_label.setdefault(label, symbol)
+        best = closeness.best(by_label, count if not self._has_aliases else count * _ALIASES)
+        return list(dict.fromkeys(self.name(by_label[label]) for label in best))[:count]
 
     def _sizes(self, symbols: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
         """Bytes of the labels of several symbols."""
         offsets = np.asarray(self._label_offsets if self.labelled else self._id_offsets)
         return np.asarray(offsets[symbols + 1] - offsets[symbols], dtype=np.int64)
+
+
+def _members(symbols: Array, among: npt.NDArray[np.int64]) -> Array:
+    """Those of ``symbols`` that stand in ``among``, which is ascending."""
+    if not len(among):
+        return symbols[:0]
+    places = np.minimum(np.searchsorted(among, symbols), len(among) - 1)
+    here: Array = symbols[among[places] == symbols]
+    return here
 
 
 def gram_shift(buckets: int) -> int:

@@ -38,7 +38,8 @@ def v_kg(turn: Turn, earlier: Sequence[Turn] = ()) -> int:
     """1 if the query ran, was valid, returned something and was not asked before (SPEC section 4).
 
     A query counts as asked before if it equals an earlier one as written or as the graph resolved it, whatever that
-    one returned. The graph of the query is not compared: an episode has one.
+    one returned. Another page or another time filter makes another query. The graph of the query is not compared: an
+    episode has one.
 
     >>> from kgr1.types import Observation, Operation
     >>> query = Query(operation=Operation.GET_TAIL_RELATIONS, entity="Paris")
@@ -52,12 +53,12 @@ def v_kg(turn: Turn, earlier: Sequence[Turn] = ()) -> int:
     return int(asked.isdisjoint(_keys(turn)))
 
 
-def _keys(turn: Turn) -> set[tuple[str, str, str | None]]:
+def _keys(turn: Turn) -> set[tuple[str, str, str | None, str | None, int]]:
     """The query of a turn as asked and as resolved."""
     queries: list[Query] = [] if turn.query is None else [turn.query]
     if turn.observation is not None:
         queries.append(turn.observation.query)
-    return {(query.operation.value, query.entity, query.relation) for query in queries}
+    return {(query.operation.value, query.entity, query.relation, query.time, query.offset) for query in queries}
 
 
 def v_ans(turn: Turn, *, final: bool) -> int:

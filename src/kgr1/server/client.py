@@ -1,34 +1,29 @@
 """A remote graph: :class:`GraphClient` is a :class:`kgr1.graph.api.KnowledgeGraph` over HTTP.
 
-Queries only read, so asking again is always safe: lost connections, time-outs and the statuses 502, 503 and 504 are
-retried with exponential backoff and jitter. What the server sends is checked before it is believed.
+How requests are sent and repeated stands in :mod:`kgr1.server.transport`. What the server sends is checked before it is
+believed.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import re
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
 from types import TracebackType
 from typing import ClassVar, TypeVar
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import GraphInfo
 from kgr1.server import wire
-from kgr1.server.wire import ErrorReply, GraphsResponse, QueryResponse, ServerLimits
+from kgr1.server.tokens import Secret
+from kgr1.server.transport import AttemptError, Transport, error_of
+from kgr1.server.wire import GraphsResponse, QueryResponse, ServerLimits
 from kgr1.types import ErrorCode, Observation, Query
-
-RETRIED_STATUSES = frozenset({502, 503, 504})
-MAX_RESPONSE_BYTES = 256 * 2**20
-KEEP_ALIVE_S = 30
-"""Idle connections are dropped after this time, well before the server drops them."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,8 +32,9 @@ class GraphClient:
     """One graph of a graph server. Nothing is sent before the first call; threads may share a client.
 
     ``url`` is the server's address, e.g. ``http://127.0.0.1:8765``; ``graph`` may be left out if the server has only
-    one. ``timeout_s`` bounds one attempt, answer included; a failed attempt is repeated up to ``retries`` times after
-    about ``backoff_s``, then twice that, and so on. :meth:`execute` and :meth:`info` raise
+    one. ``token`` is for servers that ask for one; left out, the environment variable ``KGR1_TOKEN`` is read, and an
+    empty text sends none. ``timeout_s`` bounds one attempt, answer included; a failed attempt is repeated up to
+    ``retries`` times after about ``backoff_s``, then twice that, and so on. Its methods raise
     :class:`kgr1.errors.GraphServerError` if the server does not answer, is none, speaks another protocol or does not
     have the graph.
     """
@@ -50,39 +46,44 @@ class GraphClient:
         url: str,
         graph: str | None = None,
         *,
+        token: str | Secret | None = None,
         timeout_s: float = 10.0,
         retries: int = 3,
         backoff_s: float = 0.2,
     ) -> None:
-        self.url = url.rstrip("/")
         self.graph = graph
-        self.timeout_s = timeout_s
-        self.retries = retries
-        self.backoff_s = backoff_s
-        host = _host(self.url)
-        self._http = httpx.Client(
-            timeout=timeout_s,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=KEEP_ALIVE_S),
-            trust_env=host not in LOOPBACK,  # a proxy cannot reach this machine's loopback
-        )
+        secret = Secret.choose(token)
+        self._transport = Transport(url, secret, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
         self._offer: tuple[str, ServerLimits] | None = None
         self._lock = threading.Lock()
-        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._transport.url
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that one attempt may take."""
+        return self._transport.timeout_s
+
+    @property
+    def retries(self) -> int:
+        """How often a failed attempt is repeated."""
+        return self._transport.retries
 
     def execute(self, queries: Sequence[Query]) -> list[Observation]:
         """Answer every query in order; large batches go in several requests."""
         if not queries:
-            self._require_open()
+            self._transport.require_open()
             return []
         graph, limits = self._handshake()
         answers: list[Observation | None] = []
         sendable: list[Query] = []
         for query in queries:
-            problem = wire.unsendable(query, limits)
-            if problem:
-                answers.append(wire.refuse(query, ErrorCode.FORMAT_ERROR, problem))
-            else:
-                answers.append(None)
+            answer = _answer_here(query, limits)
+            answers.append(answer)
+            if answer is None:
                 sendable.append(query)
         received: list[Observation] = []
         for batch, body in _split(sendable, graph, limits):
@@ -90,14 +91,44 @@ class GraphClient:
         remaining = iter(received)
         return [next(remaining) if answer is None else answer for answer in answers]
 
+    def stream(self, queries: Iterable[Query], window: int | None = None) -> Iterator[Observation]:
+        """Answer any number of queries in order, in bounded memory: each observation as soon as it is there.
+
+        Queries are taken from the iterable ``window`` at a time (by default as many as the server takes in one batch)
+        and sent together; the next ones are taken when all observations of these were consumed. A caller who makes
+        queries from earlier observations sets ``window`` to 1. After a broken connection only the queries without an
+        observation are sent again.
+        """
+        self._transport.require_open()
+        if window is not None and window < 1:
+            raise ValueError("window is at least 1")
+        remaining = iter(queries)
+        while True:
+            size = window or self._handshake()[1].max_batch
+            batch = list(islice(remaining, size))
+            if not batch:
+                return
+            yield from self._stream(batch)
+
+    def search(self, text: str, count: int = 10) -> list[tuple[str, str]]:
+        """Up to ``count`` entities with a name like the text, as (name, identifier).
+
+        At most 100 at once; nothing is found for a text of more than 2,000 characters.
+        """
+        graph, _ = self._handshake()
+        if len(text) > wire.MAX_SEARCH_CHARS or wire.has_half_pair(text) or count < 1:
+            return []
+        params = {"graph": graph, "text": text, "count": str(min(count, wire.MAX_MATCHES))}
+        reply = self._parse(wire.SearchResponse, self._transport.request("GET", wire.SEARCH_PATH, params=params))
+        return [(match.name, match.id) for match in reply.matches]
+
     def info(self) -> GraphInfo:
         """Counts of the graph, fetched from the server now."""
         return self._choose(self._get_offer())
 
     def close(self) -> None:
         """Drop the connections; calling it twice is fine."""
-        self._closed = True
-        self._http.close()
+        self._transport.close()
 
     def __enter__(self) -> GraphClient:
         return self
@@ -108,11 +139,15 @@ class GraphClient:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.url, self.graph, self.timeout_s, self.retries, self.backoff_s))
+        sent = self._transport
+        return (_rebuild, (sent.url, self.graph, sent.secret or "", sent.timeout_s, sent.retries, sent.backoff_s))
+
+    def __repr__(self) -> str:
+        return f"<GraphClient {self.url!r}, graph {self.graph!r}>"
 
     def _handshake(self) -> tuple[str, ServerLimits]:
         """The name of the graph and the server's limits; asked for once."""
-        self._require_open()
+        self._transport.require_open()
         with self._lock:
             if self._offer is None:
                 offer = self._get_offer()
@@ -120,7 +155,7 @@ class GraphClient:
             return self._offer
 
     def _get_offer(self) -> GraphsResponse:
-        return self._parse(GraphsResponse, self._request("GET", wire.GRAPHS_PATH))
+        return self._parse(GraphsResponse, self._transport.request("GET", wire.GRAPHS_PATH))
 
     def _choose(self, offer: GraphsResponse) -> GraphInfo:
         by_name = {info.name: info for info in offer.graphs}
@@ -136,17 +171,51 @@ class GraphClient:
         raise GraphServerError(f"The server at {self.url} has no graph '{self.graph}'; its graphs are: {known}.")
 
     def _query(self, batch: Sequence[Query], body: bytes) -> list[Observation]:
-        response = self._parse(QueryResponse, self._request("POST", wire.QUERY_PATH, body))
+        response = self._parse(QueryResponse, self._transport.request("POST", wire.QUERY_PATH, body))
         if len(response.observations) != len(batch):
-            raise self._nonsense(f"{len(response.observations)} observations for {len(batch)} queries")
-        checked = []
-        for query, observation in zip(batch, response.observations, strict=True):
-            if not isinstance(observation, Observation) or not _answers(observation, query):
-                raise self._nonsense("an observation for another query")
-            if len(observation.ids) != len(observation.names) or observation.total < len(observation.names):
-                raise self._nonsense("an observation whose names, ids and total do not fit")
-            checked.append(observation)
-        return checked
+            raise self._transport.nonsense(f"{len(response.observations)} observations for {len(batch)} queries")
+        return [self._check(query, found) for query, found in zip(batch, response.observations, strict=True)]
+
+    def _stream(self, batch: Sequence[Query]) -> Iterator[Observation]:
+        graph, limits = self._handshake()
+        waiting = deque((query, _answer_here(query, limits)) for query in batch)
+        attempt = 0
+        yield from _known(waiting)
+        while waiting:
+            body = b"".join([query.model_dump_json().encode() + b"\n" for query, here in waiting if here is None])
+            try:
+                with closing(self._transport.lines(wire.STREAM_PATH, body, {"graph": graph})) as lines:
+                    for line in lines:
+                        observation = self._read_line(waiting[0][0] if waiting else None, line)
+                        waiting.popleft()
+                        attempt = 0
+                        yield observation
+                        yield from _known(waiting)
+                if waiting:
+                    raise AttemptError("the stream ended early")
+            except AttemptError as failed:
+                self._transport.pause(failed, attempt)
+                attempt += 1
+
+    def _read_line(self, query: Query | None, line: bytes) -> Observation:
+        try:
+            found = Observation.model_validate_json(line)
+        except ValidationError as error:
+            ended = error_of(line)
+            if ended is not None:
+                raise AttemptError(ended.message) from error
+            raise self._transport.nonsense("something that is not the protocol") from error
+        if query is None:
+            raise self._transport.nonsense("more observations than queries")
+        return self._check(query, found)
+
+    def _check(self, query: Query, found: object) -> Observation:
+        """The observation, if it can be the answer to the query."""
+        if not isinstance(found, Observation) or not _answers(found, query):
+            raise self._transport.nonsense("an observation for another query")
+        if len(found.ids) != len(found.names) or found.total < len(found.names):
+            raise self._transport.nonsense("an observation whose names, ids and total do not fit")
+        return found
 
     def _parse(self, kind: type[M], content: bytes) -> M:
         try:
@@ -154,95 +223,31 @@ class GraphClient:
         except ValidationError as error:
             version = _protocol_of(content)
             if version is not None and version != wire.PROTOCOL_VERSION:
-                raise self._wrong_version(version) from error
-            raise self._nonsense("something that is not the protocol") from error
+                raise self._transport.wrong_version(version) from error
+            raise self._transport.nonsense("something that is not the protocol") from error
         version = getattr(reply, "protocol", wire.PROTOCOL_VERSION)
         if version != wire.PROTOCOL_VERSION:
-            raise self._wrong_version(version)
+            raise self._transport.wrong_version(version)
         return reply
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """Send until there is a reply; returns the body of a 200."""
-        attempt = 0
-        while True:
-            self._require_open()
-            try:
-                status, content = self._attempt(method, path, body)
-                failure = f"status {status}"
-                if status not in RETRIED_STATUSES:
-                    return self._accept(status, content)
-                failure = _sentence(content) or failure
-            except httpx.TimeoutException:
-                failure = f"no answer within {self.timeout_s:g} s"
-            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError) as error:
-                failure = str(error) or type(error).__name__
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise self._nonsense(f"something that is not HTTP ({type(error).__name__})") from error
-            except RuntimeError:  # httpx raises it for a client that another thread has closed meanwhile
-                self._require_open()
-                raise
-            if attempt == self.retries:
-                tries = "1 attempt" if self.retries == 0 else f"{self.retries + 1} attempts"
-                raise GraphServerError(
-                    f"The graph server at {self.url} did not answer in {tries} ({failure.rstrip('.')}); "
-                    "check that it runs and that the address is right.",
-                    url=self.url,
-                )
-            time.sleep(self.backoff_s * 2**attempt * random.uniform(0.5, 1.5))  # jitter: clients come back apart
-            attempt += 1
 
-    def _attempt(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        deadline = time.monotonic() + self.timeout_s
-        headers = {"content-type": "application/json"} if body is not None else {}
-        with self._http.stream(method, self.url + path, content=body, headers=headers) as response:
-            size, chunks = 0, []
-            for chunk in response.iter_bytes():
-                size += len(chunk)
-                if size > MAX_RESPONSE_BYTES:
-                    raise self._nonsense(f"more than {MAX_RESPONSE_BYTES} bytes")
-                if time.monotonic() > deadline:  # httpx bounds each read, not their sum
-                    raise httpx.ReadTimeout("the answer is too slow")
-                chunks.append(chunk)
-            return response.status_code, b"".join(chunks)
-
-    def _accept(self, status: int, content: bytes) -> bytes:
-        if status == 200:
-            return content
-        sentence = _sentence(content)
-        if sentence:
-            raise GraphServerError(f"The graph server at {self.url} refused the request: {sentence}", status=status)
-        raise self._nonsense(f"status {status}")
-
-    def _nonsense(self, what: str) -> GraphServerError:
-        return GraphServerError(
-            f"{self.url} answered with {what}; check that it is the address of a kgr1 graph server.", url=self.url
-        )
-
-    def _wrong_version(self, version: object) -> GraphServerError:
-        return GraphServerError(
-            f"The graph server at {self.url} speaks protocol {version!s:.20}, this client {wire.PROTOCOL_VERSION}; "
-            "install the same kgr1 version on both sides.",
-            url=self.url,
-        )
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise GraphServerError(f"The client of {self.url} is closed; make a new one.", url=self.url)
+def _rebuild(
+    url: str, graph: str | None, token: str | Secret, timeout_s: float, retries: int, backoff_s: float
+) -> GraphClient:
+    return GraphClient(url, graph, token=token, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
 
 
-def _rebuild(url: str, graph: str | None, timeout_s: float, retries: int, backoff_s: float) -> GraphClient:
-    return GraphClient(url, graph, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
+def _answer_here(query: Query, limits: ServerLimits) -> Observation | None:
+    """The answer to a query that the server would not take; None if it can be sent."""
+    problem = wire.unsendable(query, limits)
+    return wire.refuse(query, ErrorCode.FORMAT_ERROR, problem) if problem else None
 
 
-def _host(url: str) -> str:
-    """The host of a server address; refuses what is none."""
-    try:
-        parts = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):
-        parts = httpx.URL()
-    if parts.scheme not in ("http", "https") or not parts.host or re.search(r"[\s%?#]", url):
-        raise GraphServerError(f"{url[:200]!r} is not a server address; give one such as http://127.0.0.1:8765.")
-    return parts.host
+def _known(waiting: deque[tuple[Query, Observation | None]]) -> Iterator[Observation]:
+    """Take the answers that are known here off the front of the queue."""
+    while waiting and (answer := waiting[0][1]) is not None:
+        waiting.popleft()
+        yield answer
 
 
 def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterator[tuple[list[Query], bytes]]:
@@ -263,6 +268,9 @@ def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterat
         yield batch, start + b",".join(parts) + b"]}"
 
 
+_ECHOED = tuple(Query.model_fields.keys() - {"entity", "relation"})
+
+
 def _answers(observation: Observation, query: Query) -> bool:
     """Whether the observation can be the answer: a result may write the names of the query as the graph does."""
     answered = observation.query
@@ -270,15 +278,7 @@ def _answers(observation: Observation, query: Query) -> bool:
         return answered == query
     if (answered.relation is None) != (query.relation is None):
         return False
-    return answered == query.model_copy(update={"entity": answered.entity, "relation": answered.relation})
-
-
-def _sentence(content: bytes) -> str:
-    """The sentence of an error reply, empty if it is none."""
-    try:
-        return ErrorReply.model_validate_json(content).message
-    except ValidationError:
-        return ""
+    return all(getattr(answered, field) == getattr(query, field) for field in _ECHOED)
 
 
 def _protocol_of(content: bytes) -> object:

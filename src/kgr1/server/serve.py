@@ -17,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
-from kgr1.server.app import create_app
+from kgr1.server.app import ServerOptions, create_app
+from kgr1.server.logs import configure
+from kgr1.server.metrics import forget_process, shared_folder
 from kgr1.server.wire import ServerLimits
 from kgr1.server.workers import run_workers
 
@@ -79,7 +81,7 @@ def serve(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,
-    limits: ServerLimits | None = None,
+    options: ServerOptions | None = None,
     workers: int = 1,
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -89,33 +91,51 @@ def serve(
     ``workers``, each is a process that opens the same memory-mapped files. Raises :class:`GraphServerError` if the
     address cannot be used and :class:`kgr1.errors.GraphError` if a graph cannot be opened, both before start-up.
     """
-    limits = limits or ServerLimits()
+    options = options or ServerOptions()
     with closing(bind(host, port)) as listener:
         url = address_of(listener)
         if workers == 1:
-            _run(graphs, limits, listener, lambda: on_ready(url))
+            _run(graphs, options, listener, lambda: on_ready(url))
             return
         for path in graphs.values():  # a graph that cannot be opened is one error here instead of one a process
             GraphStore.open(path).close()
-        run_workers(partial(_run, graphs, limits), listener, workers, lambda: on_ready(url), SHUTDOWN_S + 2)
+        with shared_folder() as folder:
+            run_workers(
+                partial(_run, graphs, options),
+                listener,
+                workers,
+                lambda: on_ready(url),
+                SHUTDOWN_S + 2,
+                on_end=lambda pid: forget_process(pid, folder),
+            )
 
 
 def _run(
     graphs: Mapping[str, Path],
-    limits: ServerLimits,
+    options: ServerOptions,
     listener: socket.socket,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
+    configure(options.logs)
     with ExitStack() as stack:
         opened = {name: stack.enter_context(closing(GraphStore.open(path))) for name, path in graphs.items()}
         stack.enter_context(suppress(KeyboardInterrupt))  # uvicorn raises it again after a clean end
-        _Server(create_app(opened, limits), on_ready).run(sockets=[listener])
+        app = create_app(opened, options)
+        _Server(app, on_ready, app.state.stopping.set).run(sockets=[listener])
+
+
+def serve_app(
+    app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0, on_ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Serve any ASGI application in this process until SIGINT or SIGTERM, as :func:`serve` does graphs."""
+    with closing(bind(host, port)) as listener, suppress(KeyboardInterrupt):
+        _Server(app, lambda: on_ready(address_of(listener))).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with a callback for the moment it accepts requests."""
+    """uvicorn with callbacks for the moments at which it accepts requests and begins to stop."""
 
-    def __init__(self, app: FastAPI, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -127,6 +147,11 @@ class _Server(uvicorn.Server):
             )
         )
         self._on_ready = on_ready
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -150,12 +175,17 @@ class BackgroundServer:
         host: str = DEFAULT_HOST,
         port: int = 0,
         limits: ServerLimits | None = None,
+        options: ServerOptions | None = None,
     ) -> None:
+        options = options or ServerOptions()
+        if limits is not None:
+            options = options._replace(limits=limits)
         self._listener = bind(host, port)
         self.url = address_of(self._listener)
         self.port: int = self._listener.getsockname()[1]
         ready = threading.Event()
-        self._server = _Server(create_app(graphs, limits), ready.set)
+        app = create_app(graphs, options)
+        self._server = _Server(app, ready.set, app.state.stopping.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         if not ready.wait(SHUTDOWN_S):

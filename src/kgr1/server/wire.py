@@ -12,7 +12,7 @@ One batch endpoint, ``POST /v1/query``::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -22,20 +22,43 @@ from kgr1.types import OPERATION_ALIASES, ErrorCode, Observation, Operation, Que
 
 PROTOCOL_VERSION = 1
 QUERY_PATH = "/v1/query"
+STREAM_PATH = "/v1/stream"
 GRAPHS_PATH = "/v1/graphs"
+SEARCH_PATH = "/v1/search"
 HEALTH_PATH = "/healthz"
+METRICS_PATH = "/metrics"
+RETRIEVE_PATH = "/retrieve"  # these three are the released server's
+LEGACY_HEALTH_PATH = "/health"
+ACTIONS_PATH = "/actions"
+OPEN_PATHS = frozenset({HEALTH_PATH, LEGACY_HEALTH_PATH, METRICS_PATH})
+"""Paths that need no token."""
+_PATHS = OPEN_PATHS | {QUERY_PATH, STREAM_PATH, GRAPHS_PATH, SEARCH_PATH, RETRIEVE_PATH, ACTIONS_PATH}
 
 _FIELDS = frozenset(Query.model_fields)
+
+
+MOST_QUERIES = 65_536
+"""No server takes more in one request; reading stops there, whatever the body holds."""
 
 
 class ServerLimits(Record):
     """What one request may ask for. The server tells its limits to clients, which split their batches by them."""
 
-    max_batch: int = Field(default=256, ge=1, description="queries in one request")
+    max_batch: int = Field(default=256, ge=1, le=MOST_QUERIES, description="queries in one request")
     max_body_bytes: int = Field(default=4 * 2**20, ge=1024, description="bytes of one request body")
     max_name_chars: int = Field(default=16_384, ge=1, description="characters of an entity, relation or graph name")
     max_results: int = Field(default=10_000, ge=1, description="names in one observation; `total` counts all")
     body_timeout_s: float = Field(default=30.0, gt=0, description="seconds that a request body may take to arrive")
+    request_timeout_s: float = Field(default=30.0, gt=0, description="seconds that answering one request may take")
+    max_concurrent: int = Field(default=16, ge=1, description="requests that one worker answers at the same time")
+    max_waiting: int = Field(default=1024, ge=0, description="further requests that one worker lets wait")
+    max_line_bytes: int = Field(default=2**20, ge=256, description="bytes of one line of a stream")
+
+
+MAX_MATCHES = 100
+"""The most entities that one search gives."""
+MAX_SEARCH_CHARS = 2000
+"""Of the text of a search; it stands in the address of the request, which may not grow much longer."""
 
 
 class Refusal(Record):
@@ -57,6 +80,19 @@ class QueryResponse(Record):
     observations: list[Annotated[Observation | Refusal, Field(union_mode="left_to_right")]]
 
 
+_RESPONSE_START = f'{{"protocol":{PROTOCOL_VERSION},"observations":['.encode()
+
+
+def write_reply(reply: Observation | Refusal) -> bytes:
+    """One reply as JSON."""
+    return reply.__pydantic_serializer__.to_json(reply)
+
+
+def write_response(replies: Sequence[Observation | Refusal]) -> bytes:
+    """A :class:`QueryResponse` as JSON. Written piece by piece: the serialiser of a union takes half as long again."""
+    return _RESPONSE_START + b",".join([write_reply(reply) for reply in replies]) + b"]}"
+
+
 class GraphsResponse(Record):
     """What a server offers: ``GET /v1/graphs``. ``unavailable`` names graphs whose backend does not answer now."""
 
@@ -64,6 +100,20 @@ class GraphsResponse(Record):
     limits: ServerLimits
     graphs: list[GraphInfo]
     unavailable: tuple[str, ...] = ()
+
+
+class Match(Record):
+    """An entity that a search found."""
+
+    name: str
+    id: str
+
+
+class SearchResponse(Record):
+    """Entities with a name like a text, best first: ``GET /v1/search``."""
+
+    protocol: int = PROTOCOL_VERSION
+    matches: list[Match]
 
 
 class HealthResponse(Record):
@@ -114,6 +164,11 @@ def read_query(value: object) -> Query | Refusal:
     )
 
 
+def known_path(path: str) -> str:
+    """The path if this server has it, else ``other``: metrics must not grow with what clients make up."""
+    return path if path in _PATHS else "other"
+
+
 def read_operation(name: str) -> Operation | None:
     """The operation of this name or alias, None if there is none."""
     try:
@@ -135,9 +190,14 @@ def unsendable(query: Query, limits: ServerLimits) -> str:
             continue
         if len(name) > limits.max_name_chars:
             return f"The {field} has {len(name)} characters, more than {limits.max_name_chars}; use a shorter name."
-        if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+        if has_half_pair(name):
             return f"The {field} is not valid Unicode text; write the name again."
     return ""
+
+
+def has_half_pair(text: str) -> bool:
+    """True for a text with half of a surrogate pair, which UTF-8 cannot carry."""
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def refuse(query: Query, error: ErrorCode, message: str) -> Observation:
@@ -158,4 +218,4 @@ class QueryRequest(Record):
 
     protocol: int = PROTOCOL_VERSION
     graph: str | None = None
-    queries: list[AnyQuery]
+    queries: list[AnyQuery] = Field(max_length=MOST_QUERIES)

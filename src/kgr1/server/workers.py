@@ -24,7 +24,9 @@ from kgr1.errors import GraphServerError
 logger = logging.getLogger(__name__)
 
 YOUNG_S = 10.0
-"""A worker that dies younger than this will not do better the next time."""
+"""A worker that ends by itself younger than this will not do better the next time."""
+MAX_YOUNG_KILLS = 3
+"""So many workers may be killed young, one after the other, before the server gives up."""
 
 
 def run_workers(
@@ -33,10 +35,12 @@ def run_workers(
     count: int,
     on_ready: Callable[[], None],
     shutdown_s: float,
+    on_end: Callable[[int | None], None] = lambda pid: None,
 ) -> None:
     """Run ``target(listener)`` in ``count`` new processes until SIGINT or SIGTERM; dead ones are replaced.
 
     Call it in the main thread. ``target`` must be picklable and stop on SIGTERM, for which it has ``shutdown_s``.
+    ``on_end`` gets the process id of each worker that is replaced.
     Raises :class:`GraphServerError` if a worker dies soon after its start.
     """
     context = multiprocessing.get_context("spawn")
@@ -55,14 +59,19 @@ def run_workers(
     try:
         workers.extend(start() for _ in range(count))
         on_ready()
+        young_kills = 0
         while not stop.is_set():
             wait([process.sentinel for process, _ in workers], timeout=0.2)
             for place, (process, started) in enumerate(workers):
                 if process.is_alive() or stop.is_set():
                     continue
-                if time.monotonic() - started < YOUNG_S:
+                young = time.monotonic() - started < YOUNG_S
+                young_kills = young_kills + 1 if young else 0
+                killed = process.exitcode is not None and process.exitcode < 0  # by a signal, e.g. for its memory
+                if young and not (killed and young_kills <= MAX_YOUNG_KILLS):
                     raise GraphServerError(f"A server process ended with status {process.exitcode}; see its log.")
                 logger.error("a server process ended with status %s; starting another", process.exitcode)
+                on_end(process.pid)
                 workers[place] = start()
     finally:
         _end([process for process, _ in workers], shutdown_s)

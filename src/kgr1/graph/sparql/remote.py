@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from kgr1.graph.encode import _blank
+from kgr1.graph.encode import is_blank
 from kgr1.graph.names import Closeness, lookup_key, readings
 from kgr1.graph.sparql.endpoint import Refused
 from kgr1.graph.sparql.fetch import Fetcher, Found, TooManyRows
@@ -183,10 +183,10 @@ class RemoteNames:
         for term in missing:
             identifier, name = ids[term], ids[term]
             label = labelled.get(term, "")
-            if label and not _blank(label):
+            if label and not is_blank(label):
                 if self._alone(term, claims[label], labels[term][1]):
                     name = label
-                elif not (" [" in identifier or _blank(identifier) or any(claims[composed[term]][:2])):
+                elif not (" [" in identifier or is_blank(identifier) or any(claims[composed[term]][:2])):
                     name = composed[term]
             fresh[term] = Named(name, identifier)
         self._remember(self._named, fresh)
