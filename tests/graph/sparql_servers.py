@@ -22,7 +22,7 @@ import pyoxigraph
 
 VIRTUOSO = shutil.which("virtuoso-t") or shutil.which("virtuoso-opensource-t")
 ISQL = shutil.which("isql-vt") or shutil.which("isql-v")
-START_S = 120
+START_S = 300
 
 _INI = """
 [Database]

@@ -42,8 +42,11 @@ def all_queries(name: str) -> list[str]:
     entity, text = iri(plain_iri(NAMESPACE, name)), literal(name)
     german = literal(name, language="de")
     patterns = [
-        *(queries.relations([(0, entity), (1, text)], outgoing) for outgoing in (True, False)),
-        *(queries.neighbours([(0, entity, entity), (1, german, entity)], outgoing) for outgoing in (True, False)),
+        queries.relations([(0, entity)], True),
+        queries.relations([(0, entity), (1, text)], False),
+        queries.neighbours([(0, entity, entity)], True),
+        queries.neighbours([(0, entity, entity), (1, german, entity)], False),
+        queries.union([(text, entity)], False),
         *(queries.any_edge([(0, text, entity)], outgoing) for outgoing in (True, False)),
         *(queries.existing([(0, entity), (1, text)], relations) for relations in (True, False)),
         *(queries.bearers([(0, text), (1, german)], relations) for relations in (True, False)),

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from kgr1.graph.encode import _display, _display_kinds, encode_names
 from kgr1.graph.names import lookup_key, readings
+from kgr1.graph.readers.terms import local_name
 from kgr1.graph.sparql.fetch import MAX_ROWS, Fetcher
 from kgr1.graph.sparql.naming import Naming
 from kgr1.graph.sparql.options import ANY_LANGUAGE, SparqlOptions
@@ -177,7 +178,10 @@ def fetch_names(
                 best[entity] = min(best.get(entity, rank), rank)
     labels = [term.value if term.is_literal else best[term][2] if term in best else "" for term in terms]
     ids = [naming.identifier(term, label or None) for term, label in zip(terms, labels, strict=True)]
-    labels = [label or identifier for label, identifier in zip(labels, ids, strict=True)]
+    labels = [
+        label or (local_name(identifier) if identifier == term.value else identifier)
+        for label, identifier, term in zip(labels, ids, terms, strict=True)
+    ]
     order = sorted(range(len(terms)), key=ids.__getitem__)
     aliases = {terms[i]: sorted(others[terms[i]] - {labels[i]}) for i in order if terms[i] in others}
     return LocalNames([terms[i] for i in order], [ids[i] for i in order], [labels[i] for i in order], aliases)

@@ -6,7 +6,7 @@ says which key of the VALUES block a row belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from kgr1.graph.sparql.options import ANY_LANGUAGE, SparqlOptions
@@ -63,6 +63,19 @@ def iris(addresses: Iterable[str], separator: str = " ") -> str:
     return separator.join(iri(address).to_sparql() for address in addresses)
 
 
+def _edge(outgoing: bool) -> Callable[[str], str]:
+    """The triple pattern of an edge of ``?e``, or of a literal in its place."""
+    return (lambda node: f"{node} ?p ?x") if outgoing else (lambda node: f"?x ?p {node}")
+
+
+def _literal(cell: Term | int) -> bool:
+    return not isinstance(cell, int) and cell.is_literal
+
+
+def _cell(cell: Term | int) -> str:
+    return str(cell) if isinstance(cell, int) else cell.to_sparql()
+
+
 class Queries:
     """The queries on one graph of an endpoint."""
 
@@ -85,22 +98,46 @@ class Queries:
         return f"GRAPH {iri(graph).to_sparql()} {{ {pattern} }}" if graph else pattern
 
     def relations(self, keys: Sequence[tuple[int, Term]], outgoing: bool) -> Pattern:
-        """(k, p): the relations of each key as subject or as object."""
+        """(k, p): the relations of each key as subject or as object. A literal is no subject."""
         near, far = ("s", "o") if outgoing else ("o", "s")
-        where = f"{values(('k', near), keys)} {self.facts('?s ?p ?o')}{self._shown} FILTER(!isBlank(?{far}))"
+        triple: Callable[[str], str] = (lambda node: f"{node} ?p ?o") if outgoing else (lambda node: f"?s ?p {node}")
+        branches = self._branches(("k", near), keys, 1, triple)
+        where = f"{branches}{self._shown} FILTER(!isBlank(?{far}))"
         if self._link:
             where += f" FILTER EXISTS {{ {self.texts(f'?w {self._link} ?p')} }}"
         return Pattern(("k", "p"), where)
 
     def neighbours(self, keys: Sequence[tuple[int, Term, Term]], outgoing: bool) -> Pattern:
         """(k, x): what stands at the other end of each (entity, relation)."""
-        triple = "?e ?p ?x" if outgoing else "?x ?p ?e"
-        return Pattern(("k", "x"), f"{values(('k', 'e', 'p'), keys)} {self.facts(triple)} FILTER(!isBlank(?x))")
+        branches = self._branches(("k", "e", "p"), keys, 1, _edge(outgoing))
+        return Pattern(("k", "x"), f"{branches} FILTER(!isBlank(?x))")
 
     def union(self, pairs: Iterable[tuple[Term, Term]], outgoing: bool) -> Pattern:
         """(x,): what stands at the other end of any of the pairs."""
-        triple = "?e ?p ?x" if outgoing else "?x ?p ?e"
-        return Pattern(("x",), f"{values(('e', 'p'), pairs)} {self.facts(triple)} FILTER(!isBlank(?x))")
+        branches = self._branches(("e", "p"), list(pairs), 0, _edge(outgoing))
+        return Pattern(("x",), f"{branches} FILTER(!isBlank(?x))")
+
+    def _branches(
+        self, names: Sequence[str], keys: Sequence[Sequence[Term | int]], column: int, triple: Callable[[str], str]
+    ) -> str:
+        """The facts about every key: one VALUES block for IRIs, and one branch of a UNION for every literal.
+
+        Virtuoso compares the literals of VALUES with all literals of the graph and looks constants up in its index.
+        """
+        resources = [key for key in keys if not _literal(key[column])]
+        branches = []
+        if resources or not keys:
+            branches.append(f"{values(names, resources)} {self.facts(triple(f'?{names[column]}'))}")
+        for key in keys:
+            node = key[column]
+            if isinstance(node, int) or not node.is_literal:
+                continue
+            others = [(name, cell) for name, cell in zip(names, key, strict=True) if cell is not node]
+            bound = (
+                f"VALUES ({' '.join(f'?{name}' for name, _ in others)}) {{ ({' '.join(_cell(c) for _, c in others)}) }}"
+            )
+            branches += [f"{bound} {self.facts(triple(text))}" for text in spellings(node)]
+        return branches[0] if len(branches) == 1 else f"{{ {' UNION '.join(f'{{ {one} }}' for one in branches)} }}"
 
     def page_by_name(self, pattern: Pattern, offset: int, limit: int) -> str:
         """Rows (x, name) of a pattern over ``?x`` in the order of the labels, by the endpoint's comparison."""
@@ -124,14 +161,18 @@ class Queries:
         return Pattern(("k",), f"{values(('k', 'e'), keys)} FILTER EXISTS {{ {inside} }}")
 
     def bearers(self, keys: Sequence[tuple[int, Term]], relations: bool) -> Pattern:
-        """(k, e, lp): the entities (or relations) with each label or alias."""
-        predicates = iris((*self._options.labels, *self._options.aliases))
-        inside = self._relation_exists("e") if relations else self._entity_exists("e")
-        node = "w" if relations and self._link else "e"
-        where = f"{values(('k', 'l'), keys)} VALUES ?lp {{ {predicates} }} {self.texts(f'?{node} ?lp ?l')}"
-        if node == "w":
+        """(k, e): the nodes with each label or alias; whether they are entities (or relations) is not asked."""
+        predicates = iris((*self._options.labels, *self._options.aliases), ", ")
+        node = "?w" if relations and self._link else "?e"
+        branches = [
+            f"{{ {self.texts(f'{node} ?lp {text}')} BIND({number} AS ?k) }}"
+            for number, label in keys
+            for text in spellings(label)
+        ]
+        where = f"{{ {' UNION '.join(branches)} }} FILTER(?lp IN ({predicates}))"
+        if node == "?w":
             where += " " + self.texts(f"?w {self._link} ?e")
-        return Pattern(("k", "e", "lp"), f"{where} FILTER(isIRI(?e)) FILTER EXISTS {{ {inside} }}")
+        return Pattern(("k", "e"), f"{where} FILTER(isIRI(?e))")
 
     def labels(self, terms: Sequence[Term], relations: bool, any_language: bool = False) -> Pattern:
         """(e, lp, l): the labels of some terms."""

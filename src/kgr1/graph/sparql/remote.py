@@ -90,7 +90,7 @@ class RemoteNames:
         return found
 
     def _claim(self, texts: Iterable[str]) -> dict[str, Claim]:
-        """Who bears each text, from the cache or in up to four queries for all."""
+        """Who bears each text, from the cache or in three queries for all."""
         texts = list(dict.fromkeys(texts))
         with self._lock:
             known = {text: self._claims[text] for text in texts if text in self._claims}
@@ -100,8 +100,11 @@ class RemoteNames:
         ids = {text: self._naming.terms(text) for text in missing}
         short = {text: self._naming.literals(text) for text in missing if _is_text(text)}
         nodes = {} if self._relations else short
-        existing = self._existing([term for group in (ids, nodes) for terms in group.values() for term in terms])
         bearers = self._bearers(short)
+        existing = self._existing(
+            [term for group in (ids, nodes, bearers) for terms in group.values() for term in terms]
+        )
+        bearers = {text: [term for term in terms if term in existing] for text, terms in bearers.items()}
         labels = self._label({term for terms in bearers.values() for term in terms})
         fresh = {}
         for text in missing:
@@ -294,6 +297,6 @@ def _variants(text: str, key: str) -> list[str]:
 
 
 def _raise_if_all_failed(found: Collection[Found]) -> None:
-    """An endpoint may choke on one strange name, which is then not there; one that answers nothing is a failure."""
+    """A name that an endpoint chokes on counts as not there; an endpoint that answers nothing is another matter."""
     if found and all(one.failure for one in found):
         raise Refused(next(iter(found)).failure)

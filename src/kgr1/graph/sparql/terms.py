@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from kgr1.graph.readers.terms import escape
+
 XSD = "http://www.w3.org/2001/XMLSchema#"
 XSD_STRING = XSD + "string"
 LANG_STRING = "http://www.w3.org/1999/02/22-rdf-syntax-ns#langString"
@@ -22,7 +24,6 @@ _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"(?:\^\^<([^<>]*)>|@([A-Za-z0-9-]+))?'
 _ESCAPED = re.compile(r'\\[uU]|[\x00-\x1f"\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]')
 # A backslash before a u: some parsers replace \u escapes before they look for strings, and must not find one there.
 _SHORT = {"\\u": r"\\\u0075", "\\U": r"\\\u0055", "\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_CANONICAL = re.compile(r'[\\"\n\r]')
 _UNESCAPE = re.compile(r'\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([tbnrf"\'\\]))')
 _LONG = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
 
@@ -45,7 +46,7 @@ class Term(NamedTuple):
         """The IRI, or the literal in canonical N-Triples, such as ``"12.5"^^<http://...#decimal>`` or ``"Wien"@de``."""
         if self.kind == "iri":
             return self.value
-        text = _CANONICAL.sub(lambda match: _SHORT[match[0]], self.value)
+        text = escape(self.value)
         if self.language:
             return f'"{text}"@{self.language}'
         return f'"{text}"^^<{self.datatype}>' if self.datatype else f'"{text}"'
