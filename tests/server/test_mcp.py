@@ -136,7 +136,7 @@ def client(server: Any, calls: list[tuple[str, dict[str, Any]]], token: str = ""
                 headers = {"Authorization": f"Bearer {token}"}
                 http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers))
                 reached = streamable_http_client(server, http_client=http)
-            session = await stack.enter_async_context(Client(reached, read_timeout_seconds=30))
+            session = await stack.enter_async_context(Client(reached, read_timeout_seconds=120))
             listed = (await session.list_tools()).tools
             return listed, [await session.call_tool(name, arguments) for name, arguments in calls]
 
