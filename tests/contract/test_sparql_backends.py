@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import pytest
 from graph_contract import GraphContract
+from question_graph_contract import QuestionGraphContract
 
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.sparql import SparqlGraph, SparqlOptions, to_ntriples
@@ -38,7 +40,7 @@ def virtuoso_server() -> Iterator[Any]:
         yield server
 
 
-class EndpointContract(GraphContract):
+class EndpointContract(GraphContract, QuestionGraphContract):
     """Every graph of a test is a named graph of one server."""
 
     server: ClassVar[Any]
@@ -48,8 +50,20 @@ class EndpointContract(GraphContract):
     def make_graph(self, triples: Triples, labels: Labels = None) -> KnowledgeGraph:
         graph = f"http://kgr1.example/graph/{next(self.numbers)}"
         self.server.load(to_ntriples(triples, labels, namespace=NAMESPACE), graph)
-        options = SparqlOptions(graph=graph, namespace=NAMESPACE, names=self.names, timeout_s=120, scan_timeout_s=60)
-        return SparqlGraph(self.server.url, options)
+        return self.connect(graph=graph)
+
+    def make_question_graphs(self, graphs: Mapping[str, Triples]) -> KnowledgeGraph:
+        number = next(self.numbers)
+        whole, prefix = f"http://kgr1.example/graph/{number}", f"http://kgr1.example/questions/{number}/"
+        for graph_id, triples in graphs.items():
+            lines = list(to_ntriples(triples, namespace=NAMESPACE))
+            self.server.load(lines, prefix + quote(graph_id))
+            self.server.load(lines, whole)
+        return self.connect(graph=whole, graph_prefix=prefix)
+
+    def connect(self, **options: object) -> KnowledgeGraph:
+        settings = {"namespace": NAMESPACE, "names": self.names, "timeout_s": 300, "scan_timeout_s": 300, **options}
+        return SparqlGraph(self.server.url, SparqlOptions.model_validate(settings))
 
 
 class OxigraphContract(EndpointContract):

@@ -179,12 +179,13 @@ class VirtuosoServer:
         raise RuntimeError(f"virtuoso did not start within {START_S} s")
 
     def load(self, lines: Iterable[str], graph: str) -> None:
-        """Add N-Triples to a named graph, with the bulk loader of SQL."""
+        """Add lines of N-Triples to a named graph, with the loader of SQL."""
         VirtuosoServer.loaded += 1
         path = self.folder / f"load-{VirtuosoServer.loaded}.nt"
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(lines)
-        command = f"DB.DBA.TTLP(file_open('{path}'), '', '{graph}', 0);"
+            file.writelines(line.removesuffix(".\n") + f"<{graph}> .\n" for line in lines)
+        # As quads (512): the name of a graph that is an argument would have its percent signs decoded.
+        command = f"DB.DBA.TTLP(file_open('{path}'), '', 'urn:unused', 512);"
         assert ISQL is not None
         done = subprocess.run(
             [ISQL, f"127.0.0.1:{self.sql_port}", "dba", "dba", "VERBOSE=OFF", "BANNER=OFF", "PROMPT=OFF",

@@ -74,6 +74,11 @@ class Batch:
         """Whether any query is left to be answered."""
         return any(slot.observation is None for slot in self._slots)
 
+    @property
+    def all_failed(self) -> bool:
+        """Whether there are queries, and the endpoint has answered none of them."""
+        return bool(self._slots) and all(slot.failure for slot in self._slots)
+
     def refuse_all(self, refusal: Callable[[Query], Observation]) -> None:
         """Answer all queries that are left in the same way."""
         for slot in self._slots:
@@ -90,10 +95,11 @@ class Batch:
         found = scope.entities.find(slot.query.entity for slot in slots)
         relations = scope.relations.find(slot.query.relation for slot in slots if slot.query.relation is not None)
         for slot in slots:
-            slot.entities = found[slot.query.entity]
+            slot.entities, slot.failure = found[slot.query.entity]
             if slot.query.relation is not None:
-                slot.relations = relations[slot.query.relation]
-        resolved = [slot for slot in slots if slot.entities]
+                slot.relations, failure = relations[slot.query.relation]
+                slot.failure = slot.failure or failure
+        resolved = [slot for slot in slots if slot.entities and not slot.failure]
         for outgoing in (True, False):
             _fetch_relations(scope, [s for s in resolved if s.outgoing is outgoing and _asks_relations(s)], outgoing)
             asking = [s for s in resolved if s.outgoing is outgoing and s.relations]

@@ -7,6 +7,7 @@ was verified before is therefore counted once: if the count is larger, the endpo
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +20,7 @@ UNCAPPED_ROWS = 100
 MAX_ROWS = 100_000
 """Rows in one answer, at most."""
 _SMALLEST_CAP = 10
+_PATIENCE = 2.5  # time limits after which a batch is not split any further
 
 K = TypeVar("K")
 
@@ -122,6 +124,8 @@ class Fetcher:
         Keys share requests. A request that the endpoint refuses is split; a key refused alone has a ``failure``.
         """
         found: dict[K, Found] = {}
+        # An endpoint that is too slow for anything must not be asked for every key in turn.
+        deadline = time.monotonic() + _PATIENCE * (timeout_s or self.endpoint.options.timeout_s)
         pending = [list(keys[start : start + self._batch]) for start in range(0, len(keys), self._batch)]
         while pending:
             chunk = pending.pop()
@@ -135,8 +139,8 @@ class Fetcher:
                     found[chunk[0]] = self._large(pattern, timeout_s)
                     continue
             except Refused as error:
-                if len(chunk) == 1:
-                    found[chunk[0]] = Found([], failure=str(error))
+                if len(chunk) == 1 or time.monotonic() > deadline:
+                    found |= dict.fromkeys(chunk, Found([], failure=str(error)))
                     continue
             else:
                 found |= _group(chunk, rows)

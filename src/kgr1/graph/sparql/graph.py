@@ -72,15 +72,20 @@ class SparqlGraph:
                     batch.refuse_all(no_question_graph)
                 else:
                     batch.answer(scope)
+                    if batch.all_failed:
+                        self._require_alive("it refuses all of them")
         except Refused as error:
-            if not self.endpoint.alive():
-                raise GraphServerError(
-                    f"{self.url} answers no query ({error}); check that it is the address of a SPARQL endpoint.",
-                    url=self.url,
-                ) from error
             reason = str(error)
+            self._require_alive(reason)
             batch.refuse_all(lambda query: too_much(query, reason))
         return batch.observations()
+
+    def _require_alive(self, reason: str) -> None:
+        if not self.endpoint.alive():
+            raise GraphServerError(
+                f"{self.url} answers no query ({reason}); check that it is the address of a SPARQL endpoint.",
+                url=self.url,
+            )
 
     def _part(self, graph_id: str) -> Scope | None:
         """The question graph, None if there is none."""
@@ -109,7 +114,8 @@ class SparqlGraph:
     def info(self) -> GraphInfo:
         """Counts of the graph; 0 for what the endpoint does not count within the time limit."""
         self.check()
-        return self._whole.info(self.options.graph or self.url)
+        counts = self._whole.info(self.options.graph or self.url)
+        return counts.model_copy(update={"question_graphs": self._whole.count_question_graphs()})
 
     def check(self) -> None:
         """Raises :class:`GraphServerError` if there is no SPARQL endpoint at the address, or the graph was closed."""

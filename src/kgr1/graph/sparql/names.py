@@ -29,11 +29,18 @@ class Named(NamedTuple):
     id: str
 
 
+class Lookup(NamedTuple):
+    """What a text names: one term, several, or none; or why the endpoint did not say."""
+
+    terms: tuple[Term, ...] = ()
+    failure: str = ""
+
+
 class Names(Protocol):
     """Lookup of one kind of names in one graph."""
 
-    def find(self, texts: Iterable[str]) -> dict[str, tuple[Term, ...]]:
-        """The terms that each text names; empty for a text that names none."""
+    def find(self, texts: Iterable[str]) -> dict[str, Lookup]:
+        """What each text names."""
         ...
 
     def named(self, terms: Iterable[Term]) -> dict[Term, Named]:
@@ -104,9 +111,9 @@ class LocalNames:
     def __len__(self) -> int:
         return len(self.terms)
 
-    def find(self, texts: Iterable[str]) -> dict[str, tuple[Term, ...]]:
+    def find(self, texts: Iterable[str]) -> dict[str, Lookup]:
         """By identifier, else label, alias, ``label [id]``, lookup key; see :class:`Names`."""
-        return {text: self._find(text) for text in texts}
+        return {text: Lookup(self._find(text)) for text in texts}
 
     def named(self, terms: Iterable[Term]) -> dict[Term, Named]:
         """See :class:`Names`. Terms that are not of the graph are left out."""

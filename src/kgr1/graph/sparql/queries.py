@@ -209,14 +209,18 @@ class Queries:
             ("t",), f"{{ SELECT ?t WHERE {{ {where} {exists} }} GROUP BY ?t HAVING(COUNT(DISTINCT ?e) > 1) }}"
         )
 
+    def question_graphs(self) -> Pattern:
+        """(g,): the named graphs of questions."""
+        prefix = quote(self._options.graph_prefix or "")
+        return Pattern(("g",), f"GRAPH ?g {{ ?s ?p ?o }} FILTER(STRSTARTS(STR(?g), {prefix}))")
+
     def size_up_to(self, limit: int) -> str:
         """The number of triples, as ``?n``, counted no further than ``limit``."""
         return f"SELECT (COUNT(*) AS ?n) WHERE {{ SELECT ?s WHERE {{ {self.facts('?s ?p ?o')} }} LIMIT {limit} }}"
 
     def with_key(self, keys: Sequence[str]) -> Pattern:
         """(e,): nodes whose label or alias is one of the keys in lower case, written with blanks or underscores."""
-        spelled = dict.fromkeys(form for key in keys for form in (key, key.replace(" ", "_")))
-        wanted = ", ".join(quote(form) for form in spelled)
+        wanted = ", ".join(quote(form) for key in keys for form in (key, key.replace(" ", "_")))
         return Pattern(("e",), f"{self._all_texts()} FILTER(LCASE(STR(?l)) IN ({wanted}))")
 
     def with_parts(self, parts: Sequence[str]) -> Pattern:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from kgr1.graph.encode import is_blank
 from kgr1.graph.names import Closeness, lookup_key, readings
 from kgr1.graph.sparql.endpoint import Refused
 from kgr1.graph.sparql.fetch import Fetcher, Found, TooManyRows
-from kgr1.graph.sparql.names import LabelChoice, Named
+from kgr1.graph.sparql.names import LabelChoice, Lookup, Named
 from kgr1.graph.sparql.naming import Naming
 from kgr1.graph.sparql.options import ANY_LANGUAGE
 from kgr1.graph.sparql.queries import Queries
@@ -28,6 +28,7 @@ _CACHED = 100_000  # names and texts remembered
 _LONGEST_LABEL = 50_000  # characters of a text that is looked for among labels
 _LONGEST_KEY = 300  # characters of a text that is looked for in other spellings
 _NO_SCAN_S = 600.0
+_PATIENCE = 2.5  # time limits after which a batch is not split any further
 _CANDIDATES = 300  # labels compared for one list of closest names
 
 
@@ -61,9 +62,23 @@ class RemoteNames:
         self._closest: dict[str, list[str]] = {}
         self._no_scan_until = 0.0
 
-    def find(self, texts: Iterable[str]) -> dict[str, tuple[Term, ...]]:
+    def find(self, texts: Iterable[str]) -> dict[str, Lookup]:
         """By identifier, else label, alias, ``label [id]``, other spellings; see :class:`Names`."""
-        texts = list(dict.fromkeys(texts))
+        result: dict[str, Lookup] = {}
+        pending = [list(dict.fromkeys(texts))]
+        deadline = time.monotonic() + _PATIENCE * self._options.timeout_s
+        while pending:
+            some = pending.pop()
+            try:
+                result |= {text: Lookup(terms) for text, terms in self._find(some).items()}
+            except Refused as error:  # perhaps one strange name that the endpoint chokes on
+                if len(some) == 1 or time.monotonic() > deadline:
+                    result |= dict.fromkeys(some, Lookup(failure=str(error)))
+                else:
+                    pending += [some[: len(some) // 2], some[len(some) // 2 :]]
+        return result
+
+    def _find(self, texts: Sequence[str]) -> dict[str, tuple[Term, ...]]:
         with self._lock:
             result = {text: self._found[text] for text in texts if text in self._found}
         open_readings = {text: [text, *readings(text)] for text in texts if text not in result}
@@ -123,7 +138,7 @@ class RemoteNames:
     def _existing(self, terms: Iterable[Term]) -> set[Term]:
         keys = list(dict.fromkeys(terms))
         found = self._fetcher.by_key(keys, lambda some: self._queries.existing(some, self._relations))
-        _raise_if_all_failed(found.values())
+        _raise_failure(found.values())
         return {key for key in keys if found[key].total}
 
     def _bearers(self, forms: dict[str, list[Term]]) -> dict[str, list[Term]]:
@@ -133,7 +148,7 @@ class RemoteNames:
             keys, lambda some: self._queries.bearers([(n, key[1]) for n, key in some], self._relations)
         )
         result: defaultdict[str, dict[Term, None]] = defaultdict(dict)
-        _raise_if_all_failed(found.values())
+        _raise_failure(found.values())
         for (text, _), group in found.items():
             if group.terms is None:
                 raise Refused(f"{group.total:,} bearers of the name {text[:100]!r}")
@@ -176,10 +191,13 @@ class RemoteNames:
         ids = {term: self._naming.identifier(term, labels[term][0] or None) for term in missing}
         labelled = {term: labels[term][0] for term in missing if labels[term][0] not in ("", ids[term])}
         composed = {term: f"{label} [{ids[term]}]" for term, label in labelled.items()}
-        claims = self._claim(labelled.values())
-        doubtful = [term for term in labelled if not self._alone(term, claims[labelled[term]], labels[term][1])]
-        claims |= self._claim(composed[term] for term in doubtful)
         fresh = {}
+        try:
+            claims = self._claim(labelled.values())
+            doubtful = [term for term in labelled if not self._alone(term, claims[labelled[term]], labels[term][1])]
+            claims |= self._claim(composed[term] for term in doubtful)
+        except Refused:  # whether a label is shared is not known: identifiers are always right
+            return known | {term: Named(ids[term], ids[term]) for term in missing}
         for term in missing:
             identifier, name = ids[term], ids[term]
             label = labelled.get(term, "")
@@ -296,7 +314,7 @@ def _variants(text: str, key: str) -> list[str]:
     return [form for form in dict.fromkeys(forms) if form and form != text and _is_text(form)]
 
 
-def _raise_if_all_failed(found: Collection[Found]) -> None:
-    """A name that an endpoint chokes on counts as not there; an endpoint that answers nothing is another matter."""
-    if found and all(one.failure for one in found):
-        raise Refused(next(iter(found)).failure)
+def _raise_failure(found: Iterable[Found]) -> None:
+    for one in found:
+        if one.failure:
+            raise Refused(one.failure)

@@ -82,6 +82,10 @@ class Scope:
             ambiguous_names=shared,
         )
 
+    def count_question_graphs(self) -> int:
+        """The number of named graphs whose names begin with the prefix of the options; 0 if that takes too long."""
+        return self._count("question_graphs") if self._options.graph_prefix else 0
+
     def _count(self, what: str) -> int:
         try:
             return self.fetcher.count(getattr(self.queries, what)())
