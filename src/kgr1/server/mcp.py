@@ -130,7 +130,11 @@ class Toolbox:
             return _failure(observation.error.value, observation.message)
         query, names = observation.query, observation.names[:most]
         rest = max(observation.total - query.offset, len(names))  # from this page on
-        page = observation.model_copy(update={"names": names, "total": rest})
+        # A tool is told the next offset, not the page number that the agent's own calls take.
+        whole = query.model_copy(update={"offset": 0, "limit": None})
+        page = observation.model_copy(
+            update={"query": whole, "names": names, "times": observation.times[:most], "total": rest}
+        )
         rendered = render(page, _tokens, self._settings.budget_tokens)
         text, last = rendered.text, query.offset + rendered.shown
         if rendered.shown < rest:
