@@ -8,8 +8,8 @@ Python. Rounds alternate between the systems and the median round counts, so tha
 The numbers a second depend on the machine; the ratios are what the documentation may quote.
 
 The store does more for an answer than the other two: it finds a name whatever its case and underscores, and returns
-ids, counts, and an error that says how to go on. It also keeps the names that it has decoded; the last line is for a
-fresh store, asked every query once in random order.
+ids, counts, and an error that says how to go on. It also keeps recent results, so that the rounds after the first find
+them ready, as the episodes of a group do; the last line is for a fresh store, asked every query once in random order.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ _SUGGESTED = 3  # closest names in an error
 _LISTED = 2000  # relations of one entity that are searched for the closest
 
 _SCOPES = 4096  # question graphs kept ready
+_KEPT_NAMES = 400_000  # names in all kept results, about 50 MB at most
+_KEPT_OVERHEAD = 10  # what a result needs besides its names, in names
 _TIMES = 1000  # dates of one result; of more, the first ones and the last
 
 _Sequence = TypeVar("_Sequence", list[int], range, Sequence[int])
@@ -56,10 +58,29 @@ class Retrieval:
         self._question_graphs = question_graphs
         self._scopes: dict[str, Scope] = {}
         self._max_results = max_results
+        self._kept: dict[tuple[object, ...], Observation] = {}
+        self._kept_names = 0
 
     def answer(self, query: Query) -> Observation:
-        """Answer one query with a sorted result or an error."""
-        return self._directly(query) or self._carefully(query)
+        """Answer one query with a sorted result or an error.
+
+        Recent results are kept: the episodes of a group ask the same things of the same graph.
+        """
+        key = (
+            query.operation, query.entity, query.relation, query.time, query.graph_id, query.offset, query.limit
+        )  # fmt: skip
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept
+        observation = self._directly(query) or self._carefully(query)
+        size = _KEPT_OVERHEAD + len(observation.names)
+        if observation.error is None and size < _KEPT_NAMES // 20:
+            self._kept_names += size
+            if self._kept_names > _KEPT_NAMES:
+                self._kept.clear()
+                self._kept_names = size
+            self._kept[key] = observation
+        return observation
 
     def _directly(self, query: Query) -> Observation | None:
         """The answer where names mean one entity and one relation and there is a result; None for all else.
