@@ -165,6 +165,15 @@ def test_names_of_any_length(server: OxigraphEndpoint, names: str) -> None:
             assert all(len(one.message) < 2000 for one in found)
 
 
+def test_the_labels_of_a_large_graph_are_not_fetched(server: OxigraphEndpoint) -> None:
+    server.queries.clear()
+    with connect(server, names="remote") as graph:
+        assert ask(graph, TAIL_ENTITIES, "Q1", "capital").ok
+    about_labels = [query for query in server.queries if LABEL in query and "?l " in query]
+    assert about_labels
+    assert [query for query in about_labels if "VALUES (?e)" not in query and "?k" not in query] == []
+
+
 def test_a_batch_takes_few_requests(server: OxigraphEndpoint) -> None:
     with connect(server, names="remote") as graph:
         graph.execute([Query(operation=TAIL_RELATIONS, entity="Q1")])

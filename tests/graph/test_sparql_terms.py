@@ -50,7 +50,7 @@ def all_queries(name: str) -> list[str]:
         *(queries.any_edge([(0, text, entity)], outgoing) for outgoing in (True, False)),
         *(queries.existing([(0, entity), (1, text)], relations) for relations in (True, False)),
         *(queries.bearers([(0, text), (1, german)], relations) for relations in (True, False)),
-        queries.labels([entity], False),
+        queries.labels([entity], OPTIONS.labels, False),
         queries.with_key([name, name]),
         queries.with_parts([name]),
         queries.union([(entity, entity)], True),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from kgr1.graph.encode import _display, _display_kinds, encode_names
@@ -171,12 +172,15 @@ def fetch_names(
     choice = LabelChoice(options)
     best: dict[Term, tuple[int, int, str, str]] = {}
     others: defaultdict[Term, set[str]] = defaultdict(set)
-    for predicates in (options.labels, options.aliases):
-        if not predicates:
-            continue
-        for entity, predicate, label in fetcher.all_rows(
-            queries.all_labels(predicates, relations), timeout_s, MAX_ROWS
-        ):
+    for predicates in filter(None, (options.labels, options.aliases)):
+        # Relations are few among all that has a label, so that theirs are asked for by name.
+        patterns = [queries.all_labels(predicates)]
+        if relations:
+            parts = [terms[start : start + options.batch] for start in range(0, len(terms), options.batch)]
+            everything = ANY_LANGUAGE in options.languages
+            patterns = [queries.labels(part, predicates, True, everything) for part in parts]
+        rows = chain.from_iterable(fetcher.all_rows(pattern, timeout_s, MAX_ROWS) for pattern in patterns)
+        for entity, predicate, label in rows:
             if entity is None or predicate is None or label is None or entity not in found:
                 continue
             others[entity].add(label.value)

@@ -174,16 +174,18 @@ class Queries:
             where += " " + self.texts(f"?w {self._link} ?e")
         return Pattern(("k", "e"), f"{where} FILTER(isIRI(?e))")
 
-    def labels(self, terms: Sequence[Term], relations: bool, any_language: bool = False) -> Pattern:
+    def labels(
+        self, terms: Sequence[Term], predicates: Sequence[str], relations: bool, any_language: bool = False
+    ) -> Pattern:
         """(e, lp, l): the labels of some terms."""
-        where = f"{values(('e',), [(term,) for term in terms])} {self._label_edges(self._options.labels, relations)}"
+        where = f"{values(('e',), [(term,) for term in terms])} {self._label_edges(predicates, relations)}"
         return Pattern(("e", "lp", "l"), where if any_language else where + self._in_languages())
 
-    def all_labels(self, predicates: Sequence[str], relations: bool) -> Pattern:
+    def all_labels(self, predicates: Sequence[str]) -> Pattern:
         """(e, lp, l): all labels of the graph."""
-        where = self._label_edges(predicates, relations)
+        where = f"{self._label_edges(predicates, False)} FILTER(isIRI(?e))"
         everything = ANY_LANGUAGE in self._options.languages
-        return Pattern(("e", "lp", "l"), f"{where} FILTER(isIRI(?e))" + ("" if everything else self._in_languages()))
+        return Pattern(("e", "lp", "l"), where if everything else where + self._in_languages())
 
     def entities(self) -> Pattern:
         """(e,): all entities."""

@@ -173,7 +173,7 @@ class RemoteNames:
         best: dict[Term, tuple[tuple[int, int, str, str], bool]] = {}
         for start in range(0, len(terms), self._options.batch):
             some = terms[start : start + self._options.batch]
-            pattern = self._queries.labels(some, self._relations, any_language)
+            pattern = self._queries.labels(some, self._options.labels, self._relations, any_language)
             for term, predicate, label in self._fetcher.all_rows(pattern):
                 if term is None or predicate is None or label is None:
                     continue
@@ -309,7 +309,8 @@ def _is_text(text: str) -> bool:
 def _variants(text: str, key: str) -> list[str]:
     """Other spellings of a text that graphs commonly use."""
     plain = " ".join(text.replace("_", " ").split())
-    forms = [plain, key, key.capitalize(), key.title(), key.upper(), plain[:1].upper() + plain[1:]]
+    bare = text.strip()
+    forms = [bare, bare.lower(), plain, key, key.capitalize(), key.title(), key.upper(), plain[:1].upper() + plain[1:]]
     forms += [form.replace(" ", "_") for form in forms]
     return [form for form in dict.fromkeys(forms) if form and form != text and _is_text(form)]
 
