@@ -37,6 +37,7 @@ from urllib.parse import quote, unquote
 
 import httpx
 import pyoxigraph as ox
+from operations import scan_answer
 
 from kgr1.graph import GraphStore
 from kgr1.server.client import GraphClient
@@ -162,7 +163,7 @@ def measure(setting: Setting, options: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         systems: dict[str, Answerer] = {
             "store": lambda query: list(setting.store.execute([query])[0].names),
-            "scan": lambda query: scan(setting.graphs[query.graph_id], query),
+            "scan": lambda query: scan_answer(setting.graphs[query.graph_id], query),
         }
         oxigraph = ox.Store()
         oxigraph.bulk_extend(quads(setting.graphs))
@@ -234,20 +235,6 @@ def http_batches(stack: ExitStack, setting: Setting, options: argparse.Namespace
         "p50_ms": 1000 * statistics.median(seconds),
         "p99_ms": 1000 * statistics.quantiles(seconds, n=100)[98],
     }
-
-
-def scan(triples: Triples, query: Query) -> list[str]:
-    """One pass over the triples of the question."""
-    entity, relation = query.entity, query.relation
-    match query.operation:
-        case Operation.GET_TAIL_RELATIONS:
-            return sorted({r for h, r, _ in triples if h == entity})
-        case Operation.GET_HEAD_RELATIONS:
-            return sorted({r for _, r, t in triples if t == entity})
-        case Operation.GET_TAIL_ENTITIES:
-            return sorted({t for h, r, t in triples if h == entity and r == relation})
-        case Operation.GET_HEAD_ENTITIES:
-            return sorted({h for h, r, t in triples if t == entity and r == relation})
 
 
 def node(name: str) -> ox.NamedNode:
