@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 import zstandard
 
-from kgr1.graph.batches import OPEN_END, OPEN_START
 from kgr1.graph.readers import ReadOptions, read_batches
+from kgr1.graph.temporal import OPEN_END, OPEN_START
 
 COMPRESS = {
     "": bytes,

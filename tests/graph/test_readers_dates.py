@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgr1.graph.batches import OPEN_END, OPEN_START
 from kgr1.graph.readers import dates
+from kgr1.graph.temporal import OPEN_END, OPEN_START
 
 EPOCH = date(1970, 1, 1).toordinal()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reading import UNDATED, Everything, read
 
 from kgr1.errors import GraphError, GraphFormatError
-from kgr1.graph.batches import OPEN_END, OPEN_START
+from kgr1.graph.temporal import OPEN_END, OPEN_START
 
 in_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 triples = st.lists(st.tuples(names, names, names), min_size=1, max_size=10)

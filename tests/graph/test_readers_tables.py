@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from reading import UNDATED, lines, read
 
 from kgr1.errors import GraphFormatError
-from kgr1.graph.batches import OPEN_END, OPEN_START
 from kgr1.graph.readers import streams, tables
+from kgr1.graph.temporal import OPEN_END, OPEN_START
 
 fields = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
 plain = fields.filter(lambda text: not set(text) & set("\t\n") and not text.endswith("\r") and text[0] != "\ufeff")

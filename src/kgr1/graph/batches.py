@@ -6,19 +6,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-OPEN_START = -(2**31)
-"""Start of a span without a known beginning."""
-
-OPEN_END = 2**31 - 1
-"""End of a span without a known end. A fact without dates has ``start == OPEN_END`` and ``end == OPEN_START``."""
-
 
 @dataclass(frozen=True)
 class Batch:
     """A part of a source.
 
     ``facts`` has the String columns ``head``, ``relation`` and ``tail``; optional are the Int32 columns ``start`` and
-    ``end`` (days since 1970-01-01, see :data:`OPEN_START`) and the String column ``graph`` (the
+    ``end`` (days since 1970-01-01, see :mod:`kgr1.graph.temporal`) and the String column ``graph`` (the
     question graph that the fact is in, null for none).
     ``labels`` has the String columns ``id`` and ``label`` and the Boolean column ``alias``: the first row of an
     identifier with ``alias`` false is what is shown for it, all others only lead to it. ``rows`` counts the rows of the
