@@ -195,6 +195,13 @@ def test_blank_nodes_belong_to_their_file(tmp_path: Path) -> None:
     assert read(tmp_path).facts == facts
 
 
+def test_nodes_without_a_name_are_numbered(tmp_path: Path) -> None:
+    """Whatever random names the parser gives them; about one in fifteen of these is shorter than the others."""
+    source = turtle(tmp_path, "[] <e:r> <e:b> .\n" * 2000, "many.ttl")
+    facts = read(source).facts
+    assert {head for head, _, _ in facts} == {f"_:1a.{number}" for number in range(2000)}
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -37,6 +37,8 @@ _CHAR = r'[^"\\\x00-\x1f\x7f\x{FFFE}\x{FFFF}]|\\[tbnrf"\\]'
 _CODE = r"\\u(?:[0-9A-CE-Fa-ce-f][0-9A-Fa-f]|[Dd][0-7])[0-9A-Fa-f]{2}|\\U00(?:0[1-9A-Fa-f]|10)[0-9A-Fa-f]{4}"
 _TEXT = rf'"(?:{_CHAR}|{_CODE})*"'  # of which the parser would make the same
 _LITERAL = rf"{_TEXT}(?:@[A-Za-z]+(?:-[A-Za-z0-9]+)*|\^\^{_IRI})?"
+# The parser names such a node by a random number in hexadecimal digits without leading zeros.
+_ANONYMOUS = r"^_:[a-f][0-9a-f]{19,31}$"
 _LINE = rf"^[ \t]*({_IRI}|{_BLANK})[ \t]*({_IRI})[ \t]*({_IRI}|{_BLANK}|{_LITERAL})[ \t]*"
 _TRIPLE = rf"{_LINE}\.[ \t]*$"
 _QUAD = rf"{_LINE}({_IRI}|{_BLANK})?[ \t]*\.[ \t]*$"
@@ -145,7 +147,7 @@ def _reason(error: SyntaxError) -> str:
 def _renumbered(frame: pl.DataFrame, anonymous: dict[str, str]) -> pl.DataFrame:
     """The frame with nodes that have no name in the source numbered in their order; the parser names them at random."""
     nodes = pl.concat([frame["s"], frame["o"]])
-    for node in nodes.filter(nodes.str.contains(r"^_:[0-9a-f]{32}$")).unique(maintain_order=True):
+    for node in nodes.filter(nodes.str.contains(_ANONYMOUS)).unique(maintain_order=True):
         anonymous.setdefault(node, f"_:a.{len(anonymous)}")
     if not anonymous:
         return frame
