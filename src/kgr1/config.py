@@ -33,6 +33,7 @@ class AgentSettings(Record):
     prompt: Literal["paper", "short"] = Field(default="short", description="prompt template")
     layout: Literal["flat", "tree"] = Field(default="flat", description="how results are laid out")
     page_size: int = Field(default=0, ge=0, description="results on one page that a query can ask for; 0 is no pages")
+    time_filter: bool = Field(default=False, description="say in the prompt that queries can be limited to a time")
     rank_relations: Literal["none", "bm25"] = Field(default="none", description="relations by likeness to the question")
     expand_mediators: bool = Field(default=False, description="show the neighbours of results that have no name")
     show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")

@@ -2,7 +2,7 @@
 
 ``paper`` is the template of SPEC section 3. ``short`` says the same in about a third of the tokens, for models that
 learn the protocol in a cold start anyway and pay for every prompt token in CPU time. Both say how to ask for another
-page if results come in pages.
+page if results come in pages, and for a time if facts have dates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ the question. You can query knowledge up to {max_turns} times. You must first co
 <think>...</think>. If you need to query knowledge, you can set a query statement between <kg-query>...</kg-query> to \
 query from knowledge base after <think>...</think>. When you have the final answer, you can output the answer inside \
 <answer>...</answer>.
-KG Query Server Instruction : {instruction}{pages}
+KG Query Server Instruction : {instruction}{times}{pages}
 Answers are a JSON list of strings.
 Question: {question}.
 Topic entities: {topics}
@@ -36,7 +36,7 @@ Assistant:"""
 SHORT_TEMPLATE = """\
 Query the knowledge graph, then answer. Each of up to {max_turns} turns: <think>why</think>, then \
 <kg-query>get_tail_relations("e")</kg-query> (or get_head_relations, get_tail_entities("e", "r"), \
-get_head_entities) or <answer>["..."]</answer>.{pages}
+get_head_entities) or <answer>["..."]</answer>.{times}{pages}
 Question: {question}
 Topic: {topics}"""
 
@@ -44,6 +44,11 @@ _PAGES = {
     "paper": "\nLong results come in pages of {size}. End a call with page=2 for the second one, as in "
     'get_tail_entities("entity", "relation", page=2).',
     "short": ' Results come {size} at a time; end a call with ", page=2" for the next.',
+}
+_TIMES = {
+    "paper": "\nFacts carry dates. A third argument limits a query to a time: "
+    'get_tail_entities("entity", "relation", "2014-02"), or "before 2014", "after 2014", "2012/2014".',
+    "short": ' Facts have dates; a third argument is a time: "2014", "2014-02-16", "before 2014", "2012/2014".',
 }
 _TEMPLATES: dict[str, str] = {"paper": PAPER_TEMPLATE, "short": SHORT_TEMPLATE}
 
@@ -57,6 +62,7 @@ def build_prompt(question: Question, settings: AgentSettings) -> str:
     return template.format(
         max_turns=settings.max_turns,
         instruction=SERVER_INSTRUCTION,
+        times=_TIMES[settings.prompt] if settings.time_filter else "",
         pages=_PAGES[settings.prompt].format(size=settings.page_size) if settings.page_size else "",
         question=text,
         topics=", ".join(_in_quotes(topic) for topic in question.topics),

@@ -122,7 +122,7 @@ def _linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Questi
     return linked
 
 
-_LATER = frozenset({"page_size", "rank_relations", "expand_mediators", "show_namesakes"})
+_LATER = frozenset({"page_size", "time_filter", "rank_relations", "expand_mediators", "show_namesakes"})
 """Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
 
 
