@@ -1,13 +1,14 @@
 """Building stores of growing size: rate, memory, bytes a triple, time to open, latency of lookups.
 
-    python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--labels 0.5] [--oxigraph] [--limit-s 3600]
+    python benchmarks/build.py [--sizes 1e6,1e7,1e8] [--folder DIR] [--oxigraph] [--virtuoso]
 
 For each size a random graph is written as a gzipped TSV file, built in a process of its own, opened, checked and asked.
 Without ``--labels`` names of entities stand in the triples; with ``--labels 0.5`` short codes do, and a names file
 gives half of them a name (see random_graph.py).
 ``--oxigraph`` loads the same triples into pyoxigraph (as N-Triples, into a store on disk) beside it, within the limits
-of time and memory. Every finished measurement is kept in ``results.json``, so that a run that was stopped goes on where
-it was (``--again`` measures anew); table.md and growth.png are drawn from it.
+of time and memory, and ``--virtuoso`` into a Virtuoso of its own with its bulk loader. Every finished measurement is
+kept in ``results.json``, so that a run that was stopped goes on where it was (``--again`` measures anew); table.md and
+growth.png are drawn from it.
 
 Cold lookups: after the system was asked to forget the pages of the store. Numbers depend on the machine and on what
 else it does.
@@ -62,9 +63,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-build"), help="for files and results")
     parser.add_argument("--labels", type=float, default=0.0, help="share of the entities that have a label")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory-gb", type=float, default=6.0, help="limit for pyoxigraph")
-    parser.add_argument("--limit-s", type=float, default=3600.0, help="limit for pyoxigraph")
+    parser.add_argument("--memory-gb", type=float, default=6.0, help="limit for the peers")
+    parser.add_argument("--limit-s", type=float, default=3600.0, help="limit for a peer")
     parser.add_argument("--oxigraph", action="store_true", help="load the same triples into pyoxigraph")
+    parser.add_argument("--virtuoso", action="store_true", help="load them into Virtuoso (virtuoso-t)")
     parser.add_argument("--again", action="store_true", help="measure even if there is a result")
     parser.add_argument("--keep", action="store_true", help="keep sources and stores")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -78,7 +80,7 @@ def _sizes(text: str) -> list[int]:
 def measure(options: argparse.Namespace, size: int) -> None:
     """All steps of one size, each in a process of its own; what has a result is passed over."""
     folder = options.folder / f"{size}-{options.labels:g}"
-    steps = ["generate", "build", "cold", "warm"] + (["oxigraph"] if options.oxigraph else [])
+    steps = ["generate", "build", "cold", "warm"] + [peer for peer in PEERS if getattr(options, peer)]
     for step in steps:
         done = read_results(options.folder).get(folder.name, {})
         source_gone = step != "generate" and not (folder / "kg.tsv.gz").exists()
@@ -102,7 +104,7 @@ def _step(options: argparse.Namespace, size: int, folder: Path, step: str) -> No
     print(f"{size:,} triples: {step} ...", file=sys.stderr, flush=True)
     arguments = ["--folder", folder, "--sizes", size, "--labels", options.labels, "--seed", options.seed]
     arguments += ["--memory-gb", options.memory_gb, "--limit-s", options.limit_s, "--step", step]
-    limit = options.limit_s if step == "oxigraph" else None
+    limit = options.limit_s if step in PEERS else None
     started = time.perf_counter()
     result: Result
     try:
@@ -118,7 +120,7 @@ def _step(options: argparse.Namespace, size: int, folder: Path, step: str) -> No
     temporary = options.folder / "results.json.new"
     temporary.write_text(json.dumps(results, indent=1))
     temporary.replace(options.folder / "results.json")
-    if "failed" in result and step != "oxigraph":
+    if "failed" in result and step not in PEERS:
         raise SystemExit(f"{step} of {size:,} triples: {result['failed']}")
 
 
@@ -280,13 +282,7 @@ def oxigraph(options: argparse.Namespace) -> Result:
     size = options.sizes[0]
     path, store = options.folder / "kg.nt", options.folder / "oxigraph"
     shutil.rmtree(store, ignore_errors=True)
-    with path.open("wb") as file:
-        for start in range(0, size, CHUNK):
-            frame = facts(size, options.seed, options.labels, start)
-            names = [pl.col(column).str.replace_all(" ", "_") for column in frame.columns]
-            iris = [pl.concat_str(pl.lit("<http://x/"), name, pl.lit(">")) for name in names]
-            lines = frame.select(pl.concat_str(*iris, pl.lit("."), separator=" "))
-            lines.write_csv(file, include_header=False, quote_style="never")
+    _write_ntriples(path, options)
     started = time.perf_counter()
     graph = pyoxigraph.Store(str(store))
     graph.bulk_load(path=str(path), format=pyoxigraph.RdfFormat.N_TRIPLES)
@@ -297,7 +293,34 @@ def oxigraph(options: argparse.Namespace) -> Result:
     return {"seconds": seconds, "peak_memory": used, "bytes": size_on_disk, "triples": size}
 
 
-STEPS = {"generate": generate, "build": build, "cold": cold, "warm": warm, "oxigraph": oxigraph}
+def virtuoso(options: argparse.Namespace) -> Result:
+    """Bulk load of the same triples by a Virtuoso that may use two thirds of the memory limit for buffers."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "graph"))
+    from sparql_servers import virtuoso as running
+
+    buffers = int(options.memory_gb * 2**30 * 2 / 3 / 8_700)
+    with running(buffers=buffers, parent=options.folder.resolve()) as server:
+        _write_ntriples(server.folder / "kg.nt", options)
+        started = time.perf_counter()
+        loaded = server.load_in_bulk("kg.nt", "http://x/graph", options.limit_s)
+        seconds = time.perf_counter() - started
+        size_on_disk = (server.folder / "v.db").stat().st_size
+        return {"seconds": seconds, "peak_memory": server.peak_memory(), "bytes": size_on_disk, "triples": loaded}
+
+
+def _write_ntriples(path: Path, options: argparse.Namespace) -> None:
+    size = options.sizes[0]
+    with path.open("wb") as file:
+        for start in range(0, size, CHUNK):
+            frame = facts(size, options.seed, options.labels, start)
+            names = [pl.col(column).str.replace_all(" ", "_") for column in frame.columns]
+            iris = [pl.concat_str(pl.lit("<http://x/"), name, pl.lit(">")) for name in names]
+            lines = frame.select(pl.concat_str(*iris, pl.lit("."), separator=" "))
+            lines.write_csv(file, include_header=False, quote_style="never")
+
+
+STEPS = {"generate": generate, "build": build, "cold": cold, "warm": warm, "oxigraph": oxigraph, "virtuoso": virtuoso}
+PEERS = ("oxigraph", "virtuoso")
 
 
 # -- the table
@@ -307,8 +330,8 @@ def markdown(results: dict[str, Result]) -> str:
     """One row a size."""
     lines = [
         "| triples | labels | build, triples/s | CPU s | peak memory | bytes a triple | open "
-        "| cold lookup, median (p99) | warm lookup, median (p99) | pyoxigraph bulk load |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| cold lookup, median (p99) | warm lookup, median (p99) | pyoxigraph bulk load | Virtuoso bulk load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in sorted(results.values(), key=lambda result: (result["labels"], result["triples"])):
         if _missing(result, ["build", "cold", "warm"]) or any("failed" in result[s] for s in ("build", "cold", "warm")):
@@ -325,7 +348,7 @@ def markdown(results: dict[str, Result]) -> str:
             f"{first['open_s'] * 1e3:.0f} ms",
             f"{first['median_ms']:.2f} ms ({first['p99_ms']:.1f})",
             f"{later['median_ms']:.3f} ms ({later['p99_ms']:.2f})",
-            _peer(result.get("oxigraph")),
+            *(_peer(result.get(peer)) for peer in PEERS),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -45,8 +46,8 @@ DisableUnixSocket = 1
 ServerThreads = 20
 CheckpointInterval = 0
 CaseMode = 2
-NumberOfBuffers = 20000
-MaxDirtyBuffers = 15000
+NumberOfBuffers = {buffers}
+MaxDirtyBuffers = {dirty}
 DirsAllowed = {folder}
 [HTTPServer]
 ServerPort = 127.0.0.1:{http_port}
@@ -143,19 +144,22 @@ class OxigraphEndpoint:
 
 
 class VirtuosoServer:
-    """A Virtuoso of its own: a database in a temporary folder, removed by :meth:`close`."""
+    """A Virtuoso of its own: a database in a temporary folder, removed by :meth:`close`.
+
+    ``buffers`` are the pages of 8 KiB that it keeps in memory.
+    """
 
     loaded: ClassVar[int] = 0
 
-    def __init__(self, max_rows: int = 10_000) -> None:
+    def __init__(self, max_rows: int = 10_000, *, buffers: int = 20_000, parent: Path | None = None) -> None:
         assert VIRTUOSO is not None
-        self.folder = Path(tempfile.mkdtemp(prefix="kgr1-virtuoso-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="kgr1-virtuoso-", dir=parent))
         self.sql_port, http_port = _free_ports(2)
         self.url = f"http://127.0.0.1:{http_port}/sparql"
         ini = self.folder / "virtuoso.ini"
-        ini.write_text(
-            _INI.format(folder=self.folder, sql_port=self.sql_port, http_port=http_port, max_rows=max_rows), "utf-8"
-        )
+        places = {"folder": self.folder, "sql_port": self.sql_port, "http_port": http_port}
+        sizes = {"max_rows": max_rows, "buffers": buffers, "dirty": buffers * 3 // 4}
+        ini.write_text(_INI.format(**places, **sizes), "utf-8")
         with (self.folder / "out.txt").open("wb") as log:
             self._process = subprocess.Popen(
                 [VIRTUOSO, "-f", "+configfile", str(ini)],
@@ -185,16 +189,31 @@ class VirtuosoServer:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(line.removesuffix(".\n") + f"<{graph}> .\n" for line in lines)
         # As quads (512): the name of a graph that is an argument would have its percent signs decoded.
-        command = f"DB.DBA.TTLP(file_open('{path}'), '', 'urn:unused', 512);"
+        self._execute(f"DB.DBA.TTLP(file_open('{path}'), '', 'urn:unused', 512);", timeout_s=600)
+        path.unlink()
+
+    def load_in_bulk(self, name: str, graph: str, timeout_s: float) -> int:
+        """Add a file of N-Triples in the server's folder with the bulk loader and a checkpoint; the triples loaded."""
+        self._execute(f"ld_add('{self.folder / name}', '{graph}');", timeout_s=60)
+        self._execute("rdf_loader_run(log_enable=>2); checkpoint;", timeout_s=timeout_s)
+        count = self._execute(f"SPARQL SELECT (COUNT(*) AS ?n) FROM <{graph}> WHERE {{ ?s ?p ?o }};", timeout_s=600)
+        return int(re.findall(r"^\s*(\d+)\s*$", count, re.MULTILINE)[0])
+
+    def _execute(self, command: str, timeout_s: float) -> str:
         assert ISQL is not None
         done = subprocess.run(
             [ISQL, f"127.0.0.1:{self.sql_port}", "dba", "dba", "VERBOSE=OFF", "BANNER=OFF", "PROMPT=OFF",
              "ERRORS=STDOUT", f"exec={command}"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
-        path.unlink()
         if done.returncode or "Error" in done.stdout:
             raise RuntimeError(f"virtuoso did not load: {done.stdout[-500:]}{done.stderr[-500:]}")
+        return done.stdout
+
+    def peak_memory(self) -> int:
+        """The most bytes that the process has held so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) * 1024
 
     def close(self) -> None:
         """Stop the process and remove its files."""
@@ -218,9 +237,9 @@ def oxigraph(max_rows: int | None = None) -> Iterator[OxigraphEndpoint]:
 
 
 @contextlib.contextmanager
-def virtuoso(max_rows: int = 10_000) -> Iterator[VirtuosoServer]:
-    """A running :class:`VirtuosoServer`."""
-    server = VirtuosoServer(max_rows)
+def virtuoso(max_rows: int = 10_000, *, buffers: int = 20_000, parent: Path | None = None) -> Iterator[VirtuosoServer]:
+    """A running :class:`VirtuosoServer`; ``parent`` is the folder for its files, by default that of temporary files."""
+    server = VirtuosoServer(max_rows, buffers=buffers, parent=parent)
     try:
         yield server
     finally:
