@@ -108,7 +108,7 @@ def test_an_empty_graph_gives_nothing() -> None:
     [
         ({"kinds": ["star"]}, "chain, intersection"),
         ({"kinds": []}, "chain, intersection"),
-        ({"hops": [4]}, "1, 2 or 3"),
+        ({"hops": [5]}, "1 to 4"),
         ({"phrases": {"r": ["the r of {x}"]}}, "forward, backward"),
         ({"phrases": {"r": ["the r", "{x}"]}}, "{x}"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,18 +14,20 @@ from kgr1.cli.failures import keeping
 from kgr1.cli.options import (
     Config,
     Force,
-    GraphSpec,
     Limit,
+    MixtureFile,
     Out,
     Overrides,
-    QuestionsSpec,
     Resume,
+    SomeGraph,
+    SomeQuestions,
     Split,
     Subset,
     resolve_settings,
 )
 
 if TYPE_CHECKING:
+    from kgr1.cli.mixing import Material
     from kgr1.config import Settings
     from kgr1.datasets.expert import Step
     from kgr1.graph.api import KnowledgeGraph
@@ -32,9 +35,10 @@ if TYPE_CHECKING:
 
 
 def coldstart(
-    graph: GraphSpec,
-    questions: QuestionsSpec,
     target: Out,
+    graph: SomeGraph = None,
+    questions: SomeQuestions = None,
+    mixture: MixtureFile = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder or hub name.")
     ] = None,
@@ -52,8 +56,8 @@ def coldstart(
     'coldstart' of the settings. The result is DIR/policy, a model for 'kgr1 train --start'.
     """
     from kgr1.cli import loading, runs
+    from kgr1.cli.mixing import open_material
     from kgr1.cli.quiet import quiet_libraries
-    from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.config import DEFAULT_MODEL
 
     loading.check_installed(loading.TRAINING)
@@ -61,50 +65,60 @@ def coldstart(
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
     seed = settings.coldstart.seed
-    asked = load_question_set(
-        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=settings.agent.max_turns
+    material = open_material(
+        graph,
+        questions,
+        mixture,
+        split=split,
+        subset=subset,
+        limit=limit,
+        seed=seed,
+        max_turns=settings.agent.max_turns,
     )
-    with keeping(lambda: what_is_kept(target)), quiet_libraries(), open_graph(graph) as opened:
-        record = runs.run_record(
-            "coldstart",
-            settings,
-            ("agent", "coldstart"),
-            seed=seed,
-            model=name,
-            graph=runs.graph_record(graph, opened.info()),
-            questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
-        )
-        trajectories = expert_trajectories(asked, opened, settings)
-        note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
+    with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
+        record = runs.run_record("coldstart", settings, ("agent", "coldstart"), seed=seed, model=name, **given.record)
+        trajectories = expert_trajectories(given, settings)
+        note(f"{len(trajectories)} expert trajectories from {len(given.questions)} questions.")
         loading.require(loading.TRAINING)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        fine_tune(name, trajectories, opened, target, settings, going_on=going_on)
+        fine_tune(name, trajectories, given.graph, target, settings, going_on=going_on)
 
 
-def expert_trajectories(
-    questions: list[Question], graph: KnowledgeGraph, settings: Settings
-) -> list[tuple[Question, list[Step]]]:
-    """What the expert does on the questions; raises :class:`kgr1.errors.DatasetError` if it can do none."""
+def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:
+    """What the expert does on the questions, the parts of a mixture by their weights.
+
+    Raises :class:`kgr1.errors.DatasetError` if it can do none of a part.
+    """
     from kgr1.datasets.expert import expert_dataset
+    from kgr1.datasets.mixture import quotas
     from kgr1.errors import DatasetError
 
+    parts = {"": given.questions} if given.mixture is None else given.mixture.questions
+    weights = {"": 1.0} if given.mixture is None else given.mixture.weights
+    shares = quotas(settings.coldstart.trajectories, weights, parts)
+    result: list[tuple[Question, list[Step]]] = []
     with busy("Walking the graph"):
-        found = expert_dataset(
-            questions,
-            graph,
-            count=settings.coldstart.trajectories,
-            seed=settings.coldstart.seed,
-            max_turns=settings.agent.max_turns,
-            recovery_share=settings.coldstart.recovery_share,
-            wander_share=settings.coldstart.wander_share,
-        )
-    if not found:
-        raise DatasetError(
-            f"None of the {len(questions)} questions has a path of at most {settings.agent.max_turns} turns in this "
-            "graph; check that questions and graph belong together, or raise agent.max_turns."
-        )
-    return found
+        for part, questions in parts.items():
+            found = expert_dataset(
+                questions,
+                given.graph,
+                count=shares[part],
+                seed=settings.coldstart.seed,
+                max_turns=settings.agent.max_turns,
+                recovery_share=settings.coldstart.recovery_share,
+                wander_share=settings.coldstart.wander_share,
+            )
+            if not found and shares[part]:
+                raise DatasetError(
+                    f"None of the {len(questions)} questions {f'of {part} ' if part else ''}has a path of at most "
+                    f"{settings.agent.max_turns} turns in this graph; check that questions and graph belong together, "
+                    "or raise agent.max_turns."
+                )
+            result += found
+    if given.mixture is not None:
+        random.Random(settings.coldstart.seed).shuffle(result)
+    return result
 
 
 def fine_tune(

@@ -30,6 +30,20 @@ QuestionsSpec = Annotated[
         help="A folder with questions.jsonl, a question file, or 'countries' for the questions that come with kgr1.",
     ),
 ]
+SomeGraph = Annotated[str | None, GraphSpec.__metadata__[0]]
+"""A graph that need not be named."""
+
+SomeQuestions = Annotated[str | None, QuestionsSpec.__metadata__[0]]
+"""Questions that need not be named."""
+
+MixtureFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--mixture",
+        metavar="TOML",
+        help="A file that names several graphs with their questions, in place of --graph and --questions.",
+    ),
+]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]
 Split = Annotated[
     str | None,

@@ -15,18 +15,20 @@ from kgr1.cli.failures import keeping
 from kgr1.cli.options import (
     Config,
     Force,
-    GraphSpec,
     Limit,
+    MixtureFile,
     Out,
     Overrides,
-    QuestionsSpec,
     Resume,
+    SomeGraph,
+    SomeQuestions,
     Split,
     Subset,
     resolve_settings,
 )
 
 if TYPE_CHECKING:
+    from kgr1.cli.mixing import Material
     from kgr1.config import Settings
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
@@ -36,10 +38,11 @@ SHOWN = ("f1", "reward", "kl")
 
 
 def train(
-    graph: GraphSpec,
-    questions: QuestionsSpec,
     start: Annotated[str, typer.Option("--start", "-s", metavar="MODEL", help="The model or adapter to start from.")],
     target: Out,
+    graph: SomeGraph = None,
+    questions: SomeQuestions = None,
+    mixture: MixtureFile = None,
     subset: Subset = None,
     split: Split = None,
     limit: Limit = None,
@@ -58,38 +61,50 @@ def train(
     the curves of the run in DIR/curve.png.
     """
     from kgr1.cli import loading, runs
+    from kgr1.cli.mixing import open_material
     from kgr1.cli.quiet import quiet_libraries
-    from kgr1.cli.sources import load_question_set, open_graph
 
     loading.check_installed(loading.REINFORCEMENT)
     runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(start)
     seed, turns = settings.train.seed, settings.agent.max_turns
-    asked = load_question_set(
-        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=turns
+    if dev_split is not None and not settings.train.eval_steps:
+        warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
+    material = open_material(
+        graph, questions, mixture, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
-    dev = []
-    if dev_split is not None:
-        count = settings.train.eval_questions
-        dev = load_question_set(questions, split=dev_split, subset=subset, limit=count, seed=seed, max_turns=turns)
-        if not settings.train.eval_steps:
-            warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
-    with keeping(lambda: what_is_kept(target)), quiet_libraries(), open_graph(graph) as opened:
+    with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
+        dev = _dev_questions(given, questions, dev_split, subset, settings)
         record = runs.run_record(
             "train",
             settings,
             ("agent", "reward", "train"),
             seed=seed,
             model=name,
-            graph=runs.graph_record(graph, opened.info()),
-            questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
+            **given.record,
             dev_questions=runs.question_record(dev, split=dev_split),
         )
         loading.require(loading.REINFORCEMENT)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        reinforce(name, asked, dev, opened, target, settings, going_on=going_on)
+        reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
+
+
+def _dev_questions(
+    given: Material, spec: str | None, split: str | None, subset: str | None, settings: Settings
+) -> list[Question]:
+    from kgr1.cli.sources import load_question_set
+
+    count, seed = settings.train.eval_questions, settings.train.seed
+    if split is None:
+        return []
+    if given.mixture is not None:
+        return given.mixture.draw_dev(count, seed)
+    assert spec is not None, "without a mixture there is a question set"
+    return load_question_set(
+        spec, split=split, subset=subset, limit=count, seed=seed, max_turns=settings.agent.max_turns
+    )
 
 
 def reinforce(

@@ -1,6 +1,6 @@
 """Questions made from any graph by constrained random walks (SPEC section 6).
 
-Two kinds: ``chain`` follows one to three hops from one topic; ``intersection`` asks for the entities that satisfy a
+Two kinds: ``chain`` follows one to four hops from one topic; ``intersection`` asks for the entities that satisfy a
 one-hop condition from each of two topics. Hops go along a relation or against it. Every question
 
 - has at most ``max_answers`` answers, all of them reached by its ``gold_path`` (see :mod:`kgr1.datasets.expert` for
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kgr1.datasets.paths import Hop, Path
 from kgr1.datasets.walks import TripleIndex, encode, expert_turns, topic_split
@@ -75,18 +75,22 @@ def generate_questions(
     max_turns: int = 7,
     long_share: float = 0.2,
     dataset: str = "synthetic",
+    topics: Callable[[str], bool] | None = None,
 ) -> list[Question]:
     """Make up to ``count`` questions with distinct texts; the same arguments give the same questions.
 
-    A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do. The result
-    is shorter than ``count`` if the graph does not offer enough. Raises :class:`DatasetError` for an unknown kind, a
-    number of hops outside 1 to 3, or a phrase without ``{x}``.
+    A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do; four hops
+    need ``max_turns`` of nine. ``topics`` says which nodes may be topics (by default all). The result is shorter than
+    ``count`` if the graph does not offer enough. Raises :class:`DatasetError` for an unknown kind, a number of hops
+    outside 1 to 4, or a phrase without ``{x}``.
     """
     _check(hops, kinds, phrases or {})
     index = TripleIndex(triples)
     if not index.nodes:
         return []
-    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset)
+    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset, topics)
+    if not maker.topics:
+        return []
     questions: dict[str, Question] = {}
     failures = 0
     while len(questions) < count and failures < PATIENCE:
@@ -114,8 +118,8 @@ def _check(hops: Sequence[int], kinds: Sequence[str], phrases: Phrases) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise DatasetError(f"Unknown question kinds {unknown}; choose from {', '.join(KINDS)}.", kinds=list(kinds))
-    if not hops or any(number not in (1, 2, 3) for number in hops):
-        raise DatasetError(f"The number of hops must be 1, 2 or 3, not {list(hops)}.", hops=list(hops))
+    if not hops or any(number not in (1, 2, 3, 4) for number in hops):
+        raise DatasetError(f"The number of hops must be 1 to 4, not {list(hops)}.", hops=list(hops))
     for relation, pair in phrases.items():
         if len(pair) != 2 or not all("{x}" in phrase for phrase in pair):
             raise DatasetError(
@@ -125,7 +129,14 @@ def _check(hops: Sequence[int], kinds: Sequence[str], phrases: Phrases) -> None:
 
 class _Maker:
     def __init__(
-        self, index: TripleIndex, rng: random.Random, seed: int, phrases: Phrases, max_answers: int, dataset: str
+        self,
+        index: TripleIndex,
+        rng: random.Random,
+        seed: int,
+        phrases: Phrases,
+        max_answers: int,
+        dataset: str,
+        topics: Callable[[str], bool] | None,
     ) -> None:
         self.index = index
         self.rng = rng
@@ -133,10 +144,12 @@ class _Maker:
         self.phrases = phrases
         self.max_answers = max_answers
         self.dataset = dataset
+        self.may_ask = topics or (lambda node: True)
+        self.topics = index.nodes if topics is None else [node for node in index.nodes if topics(node)]
 
     def chain(self, length: int, turns: int) -> Question | None:
         """One random walk; None if it runs into a limit."""
-        topic = self.rng.choice(self.index.nodes)
+        topic = self.rng.choice(self.topics)
         path: Path = ()
         node = topic
         for _ in range(length):
@@ -169,6 +182,8 @@ class _Maker:
             topics.append(self.rng.choice(self.index.take(answer, hop)))
             paths.append(Hop(hop.relation, not hop.backward))
             ends.append(set(self.index.take(topics[-1], paths[-1])))
+        if not all(map(self.may_ask, topics)):
+            return None
         common = ends[0] & ends[1]
         needed = len(common) < min(len(end) for end in ends)
         too_many = max(len(end) for end in ends) > 2 * self.max_answers or len(common) > self.max_answers

@@ -1,0 +1,107 @@
+"""Where training questions come from: one graph and one set, or a mixture of several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from kgr1.cli.console import note
+
+if TYPE_CHECKING:
+    from kgr1.datasets.mixture import Mixture, Part
+    from kgr1.graph.api import KnowledgeGraph
+    from kgr1.types import Question
+
+MIXED = 4000
+"""Questions that are drawn from a mixture unless --limit says otherwise."""
+
+
+@dataclass
+class Material:
+    """Questions with the graph that answers them."""
+
+    graph: KnowledgeGraph
+    questions: list[Question]
+    record: dict[str, Any]  # what run.json says about them
+    mixture: Mixture | None = None
+
+
+@contextmanager
+def open_material(
+    graph: str | None,
+    questions: str | None,
+    mixture: Path | None,
+    *,
+    split: str | None,
+    subset: str | None,
+    limit: int | None,
+    seed: int,
+    max_turns: int,
+) -> Iterator[Material]:
+    """The training questions that the options of a command name, with their graph open.
+
+    Raises :class:`kgr1.errors.KGR1Error` in one sentence for what cannot be opened.
+    """
+    from kgr1.cli import runs
+    from kgr1.cli.sources import load_question_set, open_graph
+
+    if mixture is not None:
+        if graph is not None or questions is not None or split is not None or subset is not None:
+            raise typer.BadParameter(
+                "a mixture names its own graphs and questions; leave out --graph, --questions, --split and --subset.",
+                param_hint="--mixture",
+            )
+        with _opened(mixture, seed=seed, max_turns=max_turns) as mixed:
+            drawn = mixed.draw(limit or MIXED, seed)
+            source = runs.question_record(drawn, source=str(mixture), limit=limit)
+            record = {"graph": runs.graph_record(str(mixture), mixed.family.info()), "questions": source}
+            yield Material(mixed.family, drawn, record, mixed)
+        return
+    if graph is None or questions is None:
+        raise typer.BadParameter("give --graph and --questions, or a --mixture.", param_hint="--graph")
+    asked = load_question_set(
+        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=max_turns
+    )
+    with open_graph(graph) as opened:
+        source = runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit)
+        yield Material(opened, asked, {"graph": runs.graph_record(graph, opened.info()), "questions": source})
+
+
+@contextmanager
+def _opened(path: Path, *, seed: int, max_turns: int) -> Iterator[Mixture]:
+    from kgr1.cli.bars import busy
+    from kgr1.cli.sources import load_question_set, open_graph
+    from kgr1.datasets.mixture import Source, load_recipe, mix
+
+    recipe = load_recipe(path)
+    held_out = [question for spec in recipe.held_out for question in load_question_set(_place(spec))]
+    with ExitStack() as stack:
+        graphs: dict[str, KnowledgeGraph] = {}
+        sources: list[Source] = []
+        for part in recipe.part:
+            spec = _place(part.graph)
+            if spec not in graphs:
+                graphs[spec] = stack.enter_context(open_graph(spec))
+            sources.append(Source(part, graphs[spec], _questions(part)))
+        with busy("Mixing questions"):
+            mixed = mix(sources, seed=seed, max_turns=max_turns, held_out=held_out)
+        for name, found in mixed.questions.items():
+            note(f"{name}: {len(found):,} questions, {mixed.dropped[name]:,} left out.")
+        yield mixed
+
+
+def _questions(part: Part) -> list[Question]:
+    from kgr1.cli.sources import load_question_set
+
+    return [] if part.questions is None else load_question_set(_place(part.questions), subset=part.subset)
+
+
+def _place(spec: str) -> str:
+    """A path of a mixture, with variables of the environment such as ``$KGR1_DATA`` filled in."""
+    return os.path.expandvars(spec)

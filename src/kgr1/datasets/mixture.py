@@ -1,0 +1,276 @@
+"""Training material from several graphs at once (a small model that sees one graph learns that graph).
+
+A mixture is a TOML file with one table per part::
+
+    [[part]]
+    name = "films"
+    graph = "films.kg"
+    questions = "films/questions.jsonl"    # leave it out, and questions are made from the graph
+    weight = 2.0                           # share of the mixture, relative to the other parts
+    entity_styles = ["as_is", "snake"]     # spellings of names, see kgr1.datasets.styles
+    relation_styles = ["as_is", "spaced"]
+
+Each pair of styles makes a graph of its own with the part's questions rewritten to match. What dev and test splits ask
+about is kept out of every part: questions with a held-out text or topic are dropped, and made questions do not start
+at a held-out topic of any part. ``held_out = ["other/questions.jsonl"]`` at the top of the file fences off sets that
+are no part of the mixture, such as those of a graph that is left out to test transfer.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from kgr1.config import validate
+from kgr1.datasets.styles import AS_IS, EXCHANGED, entity_renaming, relation_renaming, restyle
+from kgr1.datasets.synthetic import generate_questions
+from kgr1.errors import DatasetError
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.family import GraphFamily, join_id
+from kgr1.graph.renaming import RenamedGraph
+from kgr1.types import Question, Record, Triple
+
+DEV = "dev"
+
+TRAIN_SHARE = 0.6
+"""Of made questions, by their topics; see :data:`kgr1.datasets.walks.SPLITS`."""
+
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_NAMELESS = re.compile(r"[mg]\.\w+|Q\d+")
+
+
+class Part(Record):
+    """One source of questions and the graph that answers them."""
+
+    name: str = Field(pattern=r"^[\w.-]+$", description="what run files call it")
+    graph: str = Field(description="a built graph, a triple file, or another graph that the command line takes")
+    questions: str | None = Field(default=None, description="a question file or folder; None makes questions")
+    subset: str | None = None
+    split: str = "train"
+    weight: float = Field(default=1.0, gt=0, description="share of the mixture, relative to the other parts")
+    limit: int | None = Field(default=None, ge=1, description="at most this many questions of a set")
+    generate: int = Field(default=400, ge=1, description="questions to make where there is no set")
+    hops: tuple[int, ...] = Field(default=(1, 2, 3), description="of made questions")
+    max_answers: int = Field(default=20, ge=1, description="questions with more answers are left out")
+    entity_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
+    relation_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
+    skip_relations: tuple[str, ...] = Field(default=(), description="patterns of relations not to make questions of")
+
+
+class Recipe(Record):
+    """The parts of a mixture, and question sets that must not be trained on."""
+
+    held_out: tuple[str, ...] = ()
+
+    part: tuple[Part, ...] = Field(min_length=1)
+
+
+class Source(NamedTuple):
+    """A part with its graph and the questions of its set, of all splits; none where they are to be made."""
+
+    part: Part
+    graph: KnowledgeGraph
+    questions: Sequence[Question] = ()
+
+
+class Mixture(NamedTuple):
+    """Questions by part, each with the ``graph_id`` of its member of the family of graphs."""
+
+    family: GraphFamily
+    questions: dict[str, list[Question]]
+    dev: dict[str, list[Question]]  # in the spelling of the graph
+    weights: dict[str, float]
+    dropped: dict[str, int]  # questions of a part that were left out: held out, incomplete, too many answers
+
+    def draw(self, count: int, seed: int) -> list[Question]:
+        """``count`` questions in random order, by the weights as far as the parts go; all if there are fewer."""
+        return _draw(self.questions, self.weights, count, seed)
+
+    def draw_dev(self, count: int, seed: int) -> list[Question]:
+        """``count`` development questions, the same number of each part as far as they go."""
+        return _draw(self.dev, dict.fromkeys(self.weights, 1.0), count, seed)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read the TOML file of a mixture.
+
+    Raises :class:`DatasetError` if it cannot be read or two parts have one name, and
+    :class:`kgr1.errors.SettingsError` for an unknown key or a value out of range.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DatasetError(f"Cannot read the mixture {path}: {error.strerror}.", path=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
+    recipe = validate(Recipe, data, source=str(path))
+    names = [part.name for part in recipe.part]
+    if len(set(names)) != len(names):
+        raise DatasetError(f"Two parts of {path} have the same name; give each its own.", path=str(path), names=names)
+    return recipe
+
+
+def mix(sources: Sequence[Source], *, seed: int, max_turns: int, held_out: Iterable[Question] = ()) -> Mixture:
+    """Put the parts together. The same arguments give the same questions.
+
+    ``held_out`` are questions of other sets that must not be trained on. Raises :class:`DatasetError` if no question is
+    left in a part.
+    """
+    tests = [q for source in sources for q in source.questions if q.split != source.part.split]
+    fence = HeldOut([*tests, *held_out])
+    members: dict[str, KnowledgeGraph] = {}
+    mixture = Mixture(GraphFamily({s.part.name: s.graph for s in sources}), {}, {}, {}, {})
+    for number, source in enumerate(sources):
+        part = source.part
+        found = source.questions
+        if part.questions is None:
+            found = _make(source, fence, seed + number, max_turns)
+        usable = [question for question in found if _usable(question, part)]
+        train = [q for q in usable if q.split == part.split and not fence.holds(q)]
+        if not train:
+            raise DatasetError(f"No question is left in the part '{part.name}' of the mixture.", part=part.name)
+        mixture.weights[part.name] = part.weight
+        mixture.dropped[part.name] = sum(q.split == part.split for q in found) - len(train)
+        mixture.questions[part.name] = _in_styles(source, _sample(train, part.limit, seed), members, seed + number)
+        mixture.dev[part.name] = [_in_member(q, part.name) for q in usable if q.split == DEV]
+        members[part.name] = source.graph
+    return mixture._replace(family=GraphFamily(members))
+
+
+class HeldOut:
+    """What dev and test splits ask: texts and topics, apart from case, blanks, punctuation and underscores."""
+
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self._texts: set[str] = set()
+        self._topics: set[str] = set()
+        for question in questions:
+            self._texts.add(_plain(question.text))
+            self._topics.update(map(_plain, question.topics))
+
+    def holds(self, question: Question) -> bool:
+        """True if training on the question would give away a held-out one."""
+        return _plain(question.text) in self._texts or any(map(self.holds_topic, question.topics))
+
+    def holds_topic(self, name: str) -> bool:
+        """True if a held-out question starts there."""
+        return _plain(name) in self._topics
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
+
+
+def _usable(question: Question, part: Part) -> bool:
+    """Rewards are exact only where every gold answer is a node of the graph."""
+    complete = all(gold.id is not None for gold in question.answers)
+    return bool(question.topics) and complete and 0 < len(question.answers) <= part.max_answers
+
+
+def _in_member(question: Question, member: str) -> Question:
+    place = {"id": f"{member}:{question.id}", "graph_id": join_id(member, question.graph_id)}
+    return question.model_copy(update=place)
+
+
+def _draw(parts: Mapping[str, list[Question]], weights: Mapping[str, float], count: int, seed: int) -> list[Question]:
+    rng = random.Random(seed)
+    pools = {name: rng.sample(found, len(found)) for name, found in parts.items() if found}
+    shares = quotas(count, {name: weights[name] for name in pools}, pools)
+    drawn = [question for name, share in shares.items() for question in pools[name][:share]]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _sample(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
+    if limit is None or len(questions) <= limit:
+        return questions
+    return random.Random(seed).sample(questions, limit)
+
+
+def _triples(source: Source) -> Iterable[Triple]:
+    triples = getattr(source.graph, "triples", None)
+    if triples is None:
+        raise DatasetError(
+            f"The part '{source.part.name}' needs all triples of its graph, which a server does not give; build it "
+            "from a file.",
+            part=source.part.name,
+        )
+    found: Iterable[Triple] = triples()
+    return found
+
+
+def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Question]:
+    part = source.part
+
+    def may_ask(name: str) -> bool:
+        return bool(_WORD.search(name)) and not _NAMELESS.fullmatch(name) and not fence.holds_topic(name)
+
+    return generate_questions(
+        [t for t in _triples(source) if not any(fnmatchcase(t.relation, skip) for skip in part.skip_relations)],
+        count=round(part.generate / TRAIN_SHARE),
+        seed=seed,
+        hops=part.hops,
+        max_answers=part.max_answers,
+        max_turns=max_turns,
+        dataset=part.name,
+        topics=may_ask,
+    )
+
+
+def _in_styles(
+    source: Source, questions: Sequence[Question], members: dict[str, KnowledgeGraph], seed: int
+) -> list[Question]:
+    """Deal the questions out to the pairs of styles; each used pair becomes a member of the family."""
+    part = source.part
+    pairs = [(one, other) for one in part.entity_styles for other in part.relation_styles]
+    rng = random.Random(seed)
+    dealt: dict[tuple[str, str], list[Question]] = {}
+    for question in questions:
+        dealt.setdefault(rng.choice(pairs), []).append(question)
+    entities: set[str] = set()
+    relations: set[str] = set()
+    if any(pair != (AS_IS, AS_IS) for pair in dealt):
+        for head, relation, tail in _triples(source):
+            entities.update((head, tail))
+            relations.add(relation)
+    result: list[Question] = []
+    for pair in sorted(dealt):
+        one, other = entity_renaming(pair[0], entities, seed), relation_renaming(pair[1], relations)
+        member = part.name if pair == (AS_IS, AS_IS) else f"{part.name}~{pair[0]}~{pair[1]}"
+        members[member] = source.graph if pair == (AS_IS, AS_IS) else RenamedGraph(source.graph, one, other)
+        for question in dealt[pair]:
+            written = restyle(question, one, other, strict=pair[0] == EXCHANGED)
+            if written is not None:
+                result.append(_in_member(written, member))
+    return result
+
+
+def quotas(count: int, weights: Mapping[str, float], pools: Mapping[str, Sequence[object]]) -> dict[str, int]:
+    """How many of ``count`` each part gives: by weight, and what a small part cannot give goes to the others.
+
+    >>> quotas(10, {"a": 1.0, "b": 3.0}, {"a": [None] * 9, "b": [None] * 5})
+    {'a': 5, 'b': 5}
+    """
+    shares = dict.fromkeys(weights, 0)
+    open_parts = dict(weights)
+    left = min(count, sum(len(pools[name]) for name in weights))
+    while left and open_parts:
+        total = sum(open_parts.values())
+        before = left
+        for name, weight in sorted(open_parts.items()):
+            more = min(int(before * weight / total), len(pools[name]) - shares[name], left)
+            shares[name] += more
+            left -= more
+        if left == before:  # fewer than one each: the heaviest parts first
+            for name in sorted(open_parts, key=lambda name: (-open_parts[name], name)):
+                if left and shares[name] < len(pools[name]):
+                    shares[name] += 1
+                    left -= 1
+        open_parts = {name: weight for name, weight in open_parts.items() if shares[name] < len(pools[name])}
+    return shares
