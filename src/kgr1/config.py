@@ -94,6 +94,9 @@ class TrainSettings(Record):
     save_steps: int = Field(default=5, ge=1)
     eval_steps: int = Field(default=0, ge=0, description="0: no evaluation during training")
     eval_questions: int = Field(default=50, ge=1)
+    stop_kl: float = Field(default=1.0, ge=0, description="a run that has diverged so far is stopped; 0: never")
+    stop_entropy: float = Field(default=3.0, ge=0, description="nats per token at which a run is stopped; 0: never")
+    stop_growth: float = Field(default=4.0, ge=0, description="growth of episodes that stops a run; 0: never")
 
 
 class Settings(Record):

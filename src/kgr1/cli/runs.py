@@ -34,6 +34,7 @@ MADE = ("policy", "best", "start", "runs", "rollouts", LOG_FILE, RUN_FILE, "curv
 
 EXTENDABLE = frozenset(
     {"settings.train.steps", "settings.train.save_steps", "settings.train.eval_steps", "settings.train.eval_questions"}
+    | {"settings.train.stop_kl", "settings.train.stop_entropy", "settings.train.stop_growth"}
     | {"settings.coldstart.save_steps"}
 )
 """Settings that may change between the parts of one run."""

@@ -121,6 +121,7 @@ def reinforce(
     from kgr1.cli import loading, runs
     from kgr1.grpo.trainer import train_grpo
 
+    alarms: list[str] = []
     note(f"Training {start} on {len(questions)} questions; the log is {target / runs.LOG_FILE}.")
     with StepBar("Training", "step") as bar:
 
@@ -129,9 +130,20 @@ def reinforce(
 
         with keeping(lambda: what_is_kept(target, bar)), loading.no_stdout():
             policy = train_grpo(
-                start, questions, graph, target, settings, resume=going_on, dev_questions=dev, on_step=report
+                start,
+                questions,
+                graph,
+                target,
+                settings,
+                resume=going_on,
+                dev_questions=dev,
+                on_step=report,
+                on_alarm=alarms.append,
             )
         rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
+    for reason in alarms:
+        best = f"; {target / 'best'} is the best policy by the development questions" if dev else ""
+        warn(f"Stopped early, because {reason}. The last checkpoint is kept{best}.")
     picture = draw(target)
     if picture is not None:
         rows.append(("curves", str(picture)))

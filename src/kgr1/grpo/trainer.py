@@ -32,6 +32,7 @@ from kgr1.config import SamplingSettings, Settings
 from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import compute_advantages, spread_to_tokens
+from kgr1.grpo.alarm import Alarm
 from kgr1.grpo.batch import episode_seed, episode_tokens, pad_turns
 from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import DevEvaluation, JsonlLog, StepReport, write_episodes
@@ -346,13 +347,15 @@ def train_grpo(
     resume: bool = False,
     dev_questions: Sequence[Question] = (),
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_alarm: Callable[[str], None] | None = None,
 ) -> Path:
     """Train the policy ``start`` (name, model folder or adapter) by GRPO; returns the folder of the trained policy.
 
     With ``train.lora_rank`` an adapter is trained: ``start``'s own if it is one, else a new one. The reference of the
     KL term is ``start``. ``out`` receives ``log.jsonl``, TensorBoard files, ``rollouts/`` (every episode),
     checkpoints, ``policy/`` and, with ``dev_questions`` and ``train.eval_steps``, ``best/``. ``resume`` goes on from
-    the newest complete checkpoint exactly as an unbroken run would have. Raises :class:`SettingsError` for settings
+    the newest complete checkpoint exactly as an unbroken run would have. A run that runs away (:mod:`kgr1.grpo.alarm`)
+    is saved and ended early, and ``on_alarm`` is told why. Raises :class:`SettingsError` for settings
     that do not fit together, :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written or ``out`` holds
     one and ``resume`` was not asked for, and :class:`kgr1.errors.ModelError` or :class:`kgr1.errors.GraphServerError`
     if every episode of a step failed.
@@ -370,13 +373,16 @@ def train_grpo(
     callbacks: list[Any] = [JsonlLog(out / "log.jsonl", checkpoint_step(checkpoint) if checkpoint else None)]
     if on_step is not None:
         callbacks.append(StepReport(on_step))
-    trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, callbacks, arguments)
+    alarm = Alarm(settings.train)
+    trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, [*callbacks, alarm], arguments)
     if dev_questions and settings.train.eval_steps:
         trainer.add_callback(DevEvaluation(trainer, dev_questions[: settings.train.eval_questions]))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
     trainer.accelerator.wait_for_everyone()
+    if alarm.reason is not None and on_alarm is not None:
+        on_alarm(alarm.reason)
     return out / "policy"
 
 
