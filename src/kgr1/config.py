@@ -89,6 +89,7 @@ class TrainSettings(Record):
     max_grad_norm: float = Field(default=1.0, gt=0)
     lora_rank: int = Field(default=16, ge=0, description="0 trains all weights")
     micro_batch_size: int = Field(default=8, ge=1, description="episodes per forward pass")
+    resample: int = Field(default=0, ge=0, description="rounds of replacing questions that taught nothing")
     updates_per_batch: int = Field(default=1, ge=1, description="optimizer passes over one batch of episodes")
     seed: int = 0
     save_steps: int = Field(default=5, ge=1)

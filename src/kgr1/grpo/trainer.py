@@ -31,7 +31,7 @@ from kgr1.agent.rollout import run_episodes
 from kgr1.config import SamplingSettings, Settings
 from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.grpo.advantage import compute_advantages, spread_to_tokens
+from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
 from kgr1.grpo.alarm import Alarm
 from kgr1.grpo.batch import episode_seed, episode_tokens, pad_turns
 from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
@@ -39,6 +39,7 @@ from kgr1.grpo.journal import DevEvaluation, JsonlLog, StepReport, write_episode
 from kgr1.grpo.logps import shared_prefix_logps
 from kgr1.grpo.order import PassSampler
 from kgr1.grpo.policy import lora_config, save_policy
+from kgr1.grpo.resample import resample
 from kgr1.models.sync import sync_weights
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import LoadedModel, load_model
@@ -98,13 +99,29 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
     def rollout(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """Sample one episode per entry of ``ids`` (question ids, B of them) with the current weights."""
         started = time.perf_counter()
-        train = self.settings.train
+        train, step = self.settings.train, self.state.global_step
         sync_weights(self.accelerator.unwrap_model(self.model), self.policy.engine.model)
+        episodes, replaced = resample(
+            ids,
+            train.group_size,
+            list(self._questions),
+            self._sample,
+            lambda group: _Batch(group, self.settings, self.processing_class.pad_token_id).is_dull(),
+            attempts=train.resample,
+            seed=train.seed + step,
+        )
+        self._batch = _Batch(episodes, self.settings, self.processing_class.pad_token_id)
+        self._record(self._batch, time.perf_counter() - started, replaced)
+        write_episodes(self.out / "rollouts", step, self.accelerator.process_index, episodes)
+        _check_alive(episodes)
+        return self._batch.fields()
+
+    def _sample(self, ids: Sequence[str], attempt: int) -> list[Episode]:
+        train, step = self.settings.train, self.state.global_step
         first = self.accelerator.process_index * len(ids)
         samples = [(first + row) % train.group_size for row in range(len(ids))]
-        step = self.state.global_step
         seeds = [episode_seed(train.seed, step, name, sample) for name, sample in zip(ids, samples, strict=True)]
-        episodes = asyncio.run(
+        return asyncio.run(
             run_episodes(
                 [self._questions[name] for name in ids],
                 self.graph,
@@ -114,20 +131,16 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
                 samples=samples,
             )
         )
-        self._batch = _Batch(episodes, self.settings, self.processing_class.pad_token_id)
-        self._record(self._batch, time.perf_counter() - started)
-        write_episodes(self.out / "rollouts", step, self.accelerator.process_index, episodes)
-        _check_alive(episodes)
-        return self._batch.fields()
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         train = self.settings.train
         steps = len(self._questions) // train.questions_per_step * train.updates_per_batch
         return PassSampler(super()._get_train_sampler(dataset), lambda: int(self.state.global_step) // steps)
 
-    def _record(self, batch: _Batch, seconds: float) -> None:
+    def _record(self, batch: _Batch, seconds: float, replaced: int) -> None:
         metrics = self._metrics["train"]
         metrics["rollout_s"].append(seconds)
+        metrics["resampled_groups"].append(replaced)
         for name, value in batch.averages().items():
             # Every process has the same number of episodes, so the mean of means is the mean.
             gathered = self.accelerator.gather(torch.tensor([value], device=self.accelerator.device))
@@ -143,15 +156,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         turn_rewards, turn_mask = pad_turns([turns for turns, _, _ in everyone])
         turn_mask[[not judged for _, _, judged in everyone]] = False
         group = np.arange(len(everyone)) // self.settings.train.group_size
-        advantages = compute_advantages(
-            self.settings.train.credit,
-            turn_rewards,
-            [outcome for _, outcome, _ in everyone],
-            turn_mask,
-            group,
-            lam=self.settings.train.lam,
-            baseline=self.settings.train.baseline,
-        )
+        advantages = _advantages(self.settings, turn_rewards, [outcome for _, outcome, _ in everyone], turn_mask, group)
         own = slice(rank * count, (rank + 1) * count)
         turn_of_token = batch.turn_of_token(output["completion_ids"].shape[1])
         tokens = spread_to_tokens(advantages.values[own], turn_of_token)
@@ -208,7 +213,7 @@ class _Batch:
     """The episodes of one generation step with their rewards and tokens."""
 
     def __init__(self, episodes: Sequence[Episode], settings: Settings, filler: int) -> None:
-        self.episodes = episodes
+        self.episodes, self.settings = episodes, settings
         self.scores: list[RewardBreakdown] = [score_episode(episode, settings.reward) for episode in episodes]
         self.tokens = [episode_tokens(episode, filler) for episode in episodes]
 
@@ -232,6 +237,13 @@ class _Batch:
             for score, episode in zip(self.scores, self.episodes, strict=True)
         ]
 
+    def is_dull(self) -> bool:
+        """True if these episodes of one question give no gradient."""
+        rewards, mask = pad_turns([turns for turns, _, _ in self.returns()])
+        mask[[not judged for _, _, judged in self.returns()]] = False
+        outcome = [outcome for _, outcome, _ in self.returns()]
+        return bool(_advantages(self.settings, rewards, outcome, mask, np.zeros(len(outcome), np.int64)).degenerate[0])
+
     def turn_of_token(self, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(B, width) turn index of each token, -1 for observations and padding."""
         turns = np.full((len(self.tokens), width), -1, dtype=np.int64)
@@ -253,6 +265,11 @@ class _Batch:
             "answered": sum(episode.stop is StopReason.ANSWERED for episode in self.episodes) / count,
             "valid_queries": valid / len(queries) if queries else 0.0,
         }
+
+
+def _advantages(settings: Settings, rewards: Any, outcome: Any, mask: Any, group: Any) -> Advantages:
+    train = settings.train
+    return compute_advantages(train.credit, rewards, outcome, mask, group, lam=train.lam, baseline=train.baseline)
 
 
 def _check_alive(episodes: Sequence[Episode]) -> None:
@@ -296,6 +313,8 @@ def _arguments(out: Path, settings: Settings) -> GRPOConfig:
             f"train.questions_per_step * train.group_size = {episodes} must be a multiple of train.micro_batch_size "
             f"times the number of processes = {train.micro_batch_size * processes}."
         )
+    if train.resample and (episodes // processes) % train.group_size:
+        raise SettingsError("With train.resample every process needs whole groups; change train.questions_per_step.")
     if train.save_steps % train.updates_per_batch:
         raise SettingsError("train.save_steps must be a multiple of train.updates_per_batch, so that a run can resume.")
     passes = episodes // (processes * train.micro_batch_size)
