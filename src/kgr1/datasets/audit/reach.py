@@ -79,7 +79,10 @@ class Search:
         return self._index is not None
 
     def distances(self, question: Question) -> Distances:
-        """The distances of all gold answers. Raises :class:`kgr1.errors.GraphServerError` if the graph cannot answer."""
+        """The distances of all gold answers.
+
+        Raises :class:`kgr1.errors.GraphServerError` if the graph cannot answer.
+        """
         if question.graph_id != self._graph_id:
             self._graph_id = question.graph_id
             self._kept, self._size, self._meant = {}, 0, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kgr1.datasets.published.format import Format
 
@@ -60,4 +60,9 @@ class Card:
     notes: tuple[str, ...] = ()  # where paper and files disagree, and what else surprises
     hub: Hub | None = None
     table: GraphTable | None = None
-    own_graphs: bool = field(default=False)  # rows carry a graph of their own in at least one format
+    parts: int = 1  # how many of the counts, from the first on, add up to the whole set
+
+    @property
+    def questions(self) -> int:
+        """How many questions the set has as a whole, as its paper or its files count."""
+        return sum(sum(count.splits.values()) for count in self.counts[: self.parts])

@@ -101,5 +101,4 @@ CARD = Card(
         "of what type the answer is.",
     ),
     hub=Hub("rmanluo/RoG-cwq", "b0f6275586286312c4e99ef4b0adc65463c91f8e", ("data/*.parquet",)),
-    own_graphs=True,
 )

@@ -124,5 +124,6 @@ CARD = Card(
         "A path never comes back to its topic: films by the director of X leave out X.",
         "Films with the same name are one node.",
     ),
+    parts=3,
     table=GraphTable(files=("kb.txt",), fact=_fact),
 )

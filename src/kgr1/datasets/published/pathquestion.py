@@ -96,5 +96,6 @@ CARD = Card(
         "In PQL entities that share a name are one node, so that the topic is often among the answers.",
         "Relations written __film__film__director are read as film.film.director, in questions and graph.",
     ),
+    parts=4,
     table=GraphTable(files=("?H-kb.txt", "PQL?-KB.txt", "exact_2mkb*.txt"), fact=_fact),
 )

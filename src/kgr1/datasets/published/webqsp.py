@@ -82,5 +82,4 @@ CARD = Card(
         "answers may be empty.",
     ),
     hub=Hub("rmanluo/RoG-webqsp", "c063253", ("data/*.parquet",)),
-    own_graphs=True,
 )
