@@ -6,6 +6,7 @@ the published files: reading them back must give the same topics, answers and pa
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -91,10 +92,10 @@ def test_numbered_graphs(tmp_path: Path) -> None:
     write(tmp_path / "relations.txt", "r.one\nr.two\n")
     graph = {"tuples": [[0, 0, 1], [1, 1, 3]], "entities": [0, 1, 3]}
     rows = [
-        {"id": "Q-0", "question": "who ?", "entities": [0], "answers": [{"kb_id": "m.0b", "text": "Ben"}], "subgraph": graph},
-        {"id": "Q-1", "question": "when ?", "entities": [2], "answers": [{"kb_id": 3, "text": "1972"}, {"kb_id": "m.0z", "text": None}], "subgraph": graph},
-    ]  # fmt: skip
-    write(tmp_path / "dev_simple.json", lines(rows))
+        {"id": "Q-0", "entities": [0], "answers": [{"kb_id": "m.0b", "text": "Ben"}]},
+        {"id": "Q-1", "entities": [2], "answers": [{"kb_id": 3, "text": "1972"}, {"kb_id": "m.0z", "text": None}]},
+    ]
+    write(tmp_path / "dev_simple.json", lines([row | {"question": "who ?", "subgraph": graph} for row in rows]))
     one, two = read_published(card("cwq"), tmp_path, Reading(names={"m.0a": "Ada"}))
     assert one == Item(
         Question(
@@ -202,8 +203,6 @@ def test_time_questions(tmp_path: Path) -> None:
 def test_dated_events(shared_data: Path, tmp_path: Path) -> None:
     """MultiTQ: the fields of the official file stand in the plain sample, which is written back without the others."""
     fields = ("quid", "question", "answers", "answer_type", "time_level", "qtype", "qlabel")
-    import gzip
-
     with gzip.open(shared_data / "multitq-sample" / "questions.jsonl.gz", "rt", encoding="utf-8") as stream:
         rows = [{key: row[key] for key in fields} for row in map(json.loads, stream)]
     write(tmp_path / "test.json", rows)
@@ -247,16 +246,15 @@ def test_films_are_what_the_plain_set_was_made_from(shared_data: Path, tmp_path:
 def test_paths_are_what_the_plain_set_was_made_from(shared_data: Path, tmp_path: Path) -> None:
     """PathQuestion: written in the official notation, the large part with a line for every answer."""
     with_nodes: dict[str, list[str]] = {}
-    import gzip
-
     with gzip.open(shared_data / "pathquestion" / "questions.jsonl.gz", "rt", encoding="utf-8") as stream:
         for row in map(json.loads, stream):
             nodes, path = row["gold_entities"], row["gold_path"]
             large = row["subset"].startswith("pql")
             if large:
                 path = [f"__{relation.replace('.', '__')}" for relation in path]
-            walk = "#".join(part for pair in zip(nodes, [*path, ""], strict=True) for part in pair).rstrip("#")
-            for answer in row["answers"] if large else row["answers"][:1]:
+            for answer in row["answers"] if large else [nodes[-1]]:
+                nodes[-1] = answer
+                walk = "#".join(part for pair in zip(nodes, [*path, ""], strict=True) for part in pair)[:-1]
                 end = "" if large else f"#<end>#{answer}"
                 listed = "".join(f"{each}/" for each in row["answers"])
                 text = f" {row['question']}" if large else row["question"]

@@ -11,7 +11,7 @@ from kgr1.datasets.published.gold import entity, unique
 from kgr1.errors import DatasetError
 from kgr1.types import Question
 
-_LINE = re.compile(r"(?P<text>[^\t]+)\t(?P<answer>[^\t]+)\((?P<answers>[^\t]+)\)\t(?P<path>[^\t#]+(?:#[^\t#]+){2,})")
+_LINE = re.compile(r"(?P<text>[^\t]+)\t(?P<answers>[^\t]+\([^\t]+\))\t(?P<path>[^\t#]+(?:#[^\t#]+){2,})")
 _END = "<end>"
 
 
@@ -36,7 +36,7 @@ def _questions(lines: Iterator[tuple[int, str]], file: SourceFile, reading: Read
         path = match["path"].split("#")
         path = path[: path.index(_END)] if _END in path else path
         relations = tuple(map(relation_name, path[1::2]))
-        names = [match["answer"], *filter(None, match["answers"].split("/"))]
+        names = _answers(match["answers"], path[-1])
         text, topic = match["text"].strip(), path[0]
         known = found.get((text, topic))
         if known is not None:
@@ -54,6 +54,15 @@ def _questions(lines: Iterator[tuple[int, str]], file: SourceFile, reading: Read
             gold_path=relations,
         )
     yield from found.values()
+
+
+def _answers(text: str, end: str) -> list[str]:
+    """The answers in ``one(one/another/)``. Names may hold brackets and slashes, so the end of the path helps."""
+    one = end if text.startswith(f"{end}(") else text.partition("(")[0]
+    rest = text[len(one) + 1 : -1]
+    if f"/{one}/" in f"/{rest}":
+        rest = f"/{rest}".replace(f"/{one}/", "/", 1)
+    return [one, *filter(None, rest.split("/"))]
 
 
 def _fact(line: str) -> tuple[str, ...] | None:
