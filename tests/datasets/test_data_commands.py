@@ -80,7 +80,7 @@ def test_convert_build_audit_and_evaluate(run: Run, tmp_path: Path) -> None:
     audited = run("audit", "--questions", out, "--graph", out / "graph.kg", "--json", tmp_path / "audit.json")
     assert "100.0 / 100.0" in audited.stdout
     assert json.loads((tmp_path / "audit.json").read_text())["reach"][0]["reach"][0] == {"hops": 1, "some": 1, "all": 1}
-    arguments = [
+    played = [
         "evaluate",
         "--questions",
         out,
@@ -91,9 +91,10 @@ def test_convert_build_audit_and_evaluate(run: Run, tmp_path: Path) -> None:
         "--out",
         tmp_path / "r",
     ]
-    evaluated = CliRunner().invoke(app, list(map(str, arguments)))
+    evaluated = CliRunner().invoke(app, list(map(str, played)))
     assert evaluated.exit_code == 0, evaluated.output
-    assert json.loads((tmp_path / "r" / "summary.json").read_text())["questions"] == 1
+    (episode,) = (tmp_path / "r" / "episodes.jsonl").read_text().splitlines()
+    assert json.loads(episode)["answers"] == ["Ada"]
 
 
 def test_what_the_audit_prints(run: Run, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _numbers(result: Audit) -> Table:
         ("with a topic among the answers", f"{result.answer_is_topic:,}"),
     ]
     if result.date_answers:
-        rows.append(("gold answers that are dates of facts", f"{result.date_answers:,}"))
+        rows.append(("gold answers that are dates, no entities", f"{result.date_answers:,}"))
     return facts(rows, title=f"\nQuestions on {one_line(result.graph)}")
 
 

@@ -60,7 +60,7 @@ class Audit(Record):
     answer_counts: dict[str, int]  # histogram of gold answers a question
     missing_answers: Missing
     no_answer_in_graph: int  # questions with gold answers none of which is in the graph
-    date_answers: int  # gold answers that are dates of facts, which only a search finds
+    date_answers: int  # gold answers that are dates and no nodes, which only a search finds
     missing_topics: Missing
     ambiguous_topics: Missing | None  # None if the graph does not tell who shares a name
     answer_is_topic: int

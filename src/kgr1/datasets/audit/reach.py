@@ -17,7 +17,7 @@ from kgr1.graph.api import KnowledgeGraph, NameIndex
 from kgr1.graph.around import RELATIONS, execute, facts_around
 from kgr1.types import GoldAnswer, Observation, Query, Question, Record
 
-_DATE = re.compile(r"-?\d{4}(-\d\d){0,2}")
+_DATE = re.compile(r"\d{3,4}(-\d\d){0,2}")  # two digits are rather a number
 _TOPIC_PAGE = 100_000  # names of one relation of a topic that are looked at
 _KEPT = 4_000_000  # neighbours kept in memory
 
@@ -87,11 +87,9 @@ class Search:
             self._graph_id = question.graph_id
             self._kept, self._size, self._meant = {}, 0, {}
         targets = [self._answer(answer) for answer in question.answers]
-        dates = [
-            answer.label if not target and self._is_date(answer) else ""
-            for answer, target in zip(question.answers, targets, strict=True)
-        ]
-        present = [None if date else bool(target) for date, target in zip(dates, targets, strict=True)]
+        # A year can be a node as well as the date of a fact; the nearer one counts.
+        dates = [_iso(answer.label) if self._is_date(answer) else "" for answer in question.answers]
+        present = [True if target else None if date else False for date, target in zip(dates, targets, strict=True)]
         found = Distances(answers=[None] * len(targets), present=present)
         starts = self._starts(question.topics, found)
         self._walk(starts, targets, dates, found)
@@ -191,6 +189,11 @@ class Search:
         if self._index is None:
             found |= {name.rpartition(" [")[0] for name in found if name.endswith("]") and " [" in name}
         return found
+
+
+def _iso(date: str) -> str:
+    """A date with four digits for the year, as facts have it."""
+    return date if len(date.partition("-")[0]) == 4 else f"0{date}"
 
 
 def _mark(found: Distances, hop: int, targets: Sequence[set[str]], names: set[str]) -> None:
