@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from kgr1.errors import DatasetError
 from kgr1.graph import GraphStore
 from kgr1.graph.api import GraphInfo, KnowledgeGraph
 from kgr1.graph.build import build_graph
+from kgr1.server.client import GraphClient
+from kgr1.server.serve import BackgroundServer
 from kgr1.types import GoldAnswer, Observation, Query, Question
 
 CHAIN = [("a", "r", "b"), ("c", "s", "b"), ("c", "r", "d"), ("d", "r", "e"), ("x", "r", "y")]
@@ -46,10 +49,14 @@ class Plain:
         self._inner.close()
 
 
-@pytest.fixture(params=["store", "protocol only"])
-def chain(request: pytest.FixtureRequest) -> KnowledgeGraph:
+@pytest.fixture(params=["store", "protocol only", "server"])
+def chain(request: pytest.FixtureRequest) -> Iterator[KnowledgeGraph]:
     store = GraphStore.from_triples(CHAIN)
-    return store if request.param == "store" else Plain(store)
+    if request.param == "server":
+        with BackgroundServer({"chain": store}) as server, closing(GraphClient(server.url)) as client:
+            yield client
+    else:
+        yield store if request.param == "store" else Plain(store)
 
 
 def test_distances_follow_facts_in_both_directions(chain: KnowledgeGraph) -> None:

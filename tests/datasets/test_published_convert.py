@@ -138,3 +138,16 @@ def test_an_empty_graph_is_counted(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
     converted = convert(card("webqsp"), tmp_path / "rows.jsonl", tmp_path / "out")
     assert (converted.empty_graphs, converted.without_answers, converted.graph) == (1, 1, None)
+
+
+def test_the_graph_of_an_earlier_conversion_goes(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "q?", "answer": ["y"], "q_entity": ["x"], "graph": [["x", "r", "y"]]}
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps(row))
+    convert(card("webqsp"), source, tmp_path / "out")
+    assert (tmp_path / "out" / GRAPHS).exists()
+    convert(card("webqsp"), source, tmp_path / "out", with_graph=False, force=True)
+    assert (tmp_path / "out" / GRAPHS).exists()
+    source.write_text(json.dumps(row | {"graph": []}))
+    convert(card("webqsp"), source, tmp_path / "out", force=True)
+    assert not (tmp_path / "out" / GRAPHS).exists()

@@ -178,6 +178,19 @@ def test_a_full_commit_is_asked_for_by_itself(client: Client, tmp_path: Path) ->
     assert client.calls[0] == source.commit
 
 
+def test_only_the_files_of_a_split(client: Client, tmp_path: Path) -> None:
+    folder, fetched = fetch(WEB, tmp_path, split="test")
+    assert [file.path for file in fetched.files] == ["data/test-00000-of-00001.parquet"]
+    client.calls.clear()
+    assert fetch(WEB, tmp_path, split="test")[0] == folder
+    assert client.calls == []
+    whole, _ = fetch(WEB, tmp_path)
+    assert whole != folder
+    assert fetch(WEB, tmp_path, split="train")[0] == whole  # all files are there by now
+    with pytest.raises(DatasetError, match=r"has no file data/\*\.parquet of split dev"):
+        fetch(WEB, tmp_path / "other", split="dev")
+
+
 def test_files_that_are_not_there(client: Client, tmp_path: Path) -> None:
     client.hub.files = {"README.md": b""}
     with pytest.raises(DatasetError, match=r"has no file data/\*\.parquet"):

@@ -127,7 +127,7 @@ def convert(
 
     card = find_card(name)
     reading = _reading(names, by_id=topics_by_id)
-    place, fetched = _place(card, source)
+    place, fetched = _place(card, source, split)
     with CountBar("Converting", "questions") as bar:
         converted = convert_set(
             card,
@@ -157,7 +157,7 @@ def _reading(names: Path | None, *, by_id: bool) -> Reading:
     return Reading(topics="id" if by_id else "name", names=known)
 
 
-def _place(card: Card, source: str) -> tuple[Path, Fetched | None]:
+def _place(card: Card, source: str, split: str | None) -> tuple[Path, Fetched | None]:
     """The folder or file of a source; from the hub, also what was fetched."""
     from kgr1.datasets.published.hub import fetch
     from kgr1.models.weights import cache_folder
@@ -171,6 +171,7 @@ def _place(card: Card, source: str) -> tuple[Path, Fetched | None]:
             card,
             cache_folder() / "datasets",
             revision=revision or None,
+            split=split,
             on_progress=lambda done, total, file: bar.update(done, total, {"file": file}),
         )
     note(f"{fetched.repository} at commit {fetched.commit[:7]} is in {folder}.")

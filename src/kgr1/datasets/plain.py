@@ -60,10 +60,12 @@ def write_questions(path: Path, questions: Iterable[Question]) -> int:
     The file appears whole or not at all, and the same questions give the same bytes. Reading it back with
     :func:`load_questions` gives equal records. Raises :class:`DatasetError` if it cannot be written.
     """
-    lines = [json.dumps(_row(question), ensure_ascii=False) + "\n" for question in questions]
+    count = 0
     with whole_file(path, "questions") as stream:
-        stream.write("".join(lines).encode("utf-8"))
-    return len(lines)
+        for question in questions:
+            stream.write(json.dumps(_row(question), ensure_ascii=False).encode("utf-8") + b"\n")
+            count += 1
+    return count
 
 
 def _question_file(path: Path) -> Path:

@@ -79,24 +79,27 @@ def convert(
         files.append(file.path)
 
     items = read_published(card, Path(source), reading, split=split, on_file=note)
+    tally = _Tally(on_question)
     with ExitStack() as stack:
         graphs = _Graphs(stack, out / GRAPHS) if with_graph else None
-        questions = list(_counted(items, graphs, on_question))
+        write_questions(out / QUESTIONS, tally.questions(items, graphs))
     table = _write_table(card.table, Path(source), out) if with_graph and card.table is not None else None
     if reading.names and graphs is not None and graphs.written:
         _write_names(reading, out / NAMES)
-    write_questions(out / QUESTIONS, questions)
-    counts = Counter(question.split for question in questions)
+    graph = GRAPHS if graphs is not None and graphs.written else table.name if table else None
+    if with_graph:  # what an earlier conversion left would be taken for the graph of these questions
+        for name in {GRAPHS, TABLE, DATED_TABLE} - {graph}:
+            (out / name).unlink(missing_ok=True)
     converted = Converted(
         dataset=card.name,
         licence=card.licence,
         formats=tuple(formats),
         files=tuple(_described(path, Path(source)) for path in [*files, *(table.files if table else ())]),
-        splits={name: counts[name] for name in sorted(counts)},
-        questions=len(questions),
-        without_topics=sum(not question.topics for question in questions),
-        without_answers=sum(not question.answers for question in questions),
-        graph=GRAPHS if graphs is not None and graphs.written else table.name if table else None,
+        splits={name: tally.splits[name] for name in sorted(tally.splits)},
+        questions=tally.splits.total(),
+        without_topics=tally.without_topics,
+        without_answers=tally.without_answers,
+        graph=graph,
         facts=table.facts if table else 0,
         graphs=graphs.written if graphs else 0,
         empty_graphs=graphs.empty if graphs else 0,
@@ -130,15 +133,24 @@ class _Graphs:
         self.written += 1
 
 
-def _counted(
-    items: Iterator[Item], graphs: _Graphs | None, on_question: Callable[[int], None] | None
-) -> Iterator[Question]:
-    for number, item in enumerate(items, 1):
-        if graphs is not None:
-            graphs.add(item)
-        if on_question is not None:
-            on_question(number)
-        yield item.question
+class _Tally:
+    """Counts questions on their way to the file."""
+
+    def __init__(self, on_question: Callable[[int], None] | None) -> None:
+        self._told = on_question
+        self.splits: Counter[str] = Counter()
+        self.without_topics = self.without_answers = 0
+
+    def questions(self, items: Iterator[Item], graphs: _Graphs | None) -> Iterator[Question]:
+        for number, item in enumerate(items, 1):
+            if graphs is not None:
+                graphs.add(item)
+            self.splits[item.question.split] += 1
+            self.without_topics += not item.question.topics
+            self.without_answers += not item.question.answers
+            if self._told is not None:
+                self._told(number)
+            yield item.question
 
 
 class _Table:

@@ -11,12 +11,13 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kgr1.datasets.published.card import Card, Hub
+from kgr1.datasets.published.format import split_of
 from kgr1.datasets.whole import whole_file
 from kgr1.errors import DatasetError, MissingExtraError
 from kgr1.types import Record
@@ -45,13 +46,19 @@ class Fetched(Record):
 
 
 def fetch(
-    card: Card, cache: Path, *, revision: str | None = None, on_progress: Progress | None = None
+    card: Card,
+    cache: Path,
+    *,
+    revision: str | None = None,
+    split: str | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[Path, Fetched]:
     """The folder with the hub's files of a set, downloaded if it is not in ``cache`` yet, and the list of its files.
 
-    ``revision`` takes another commit, branch or tag than the one that the card names. Raises :class:`DatasetError` if
-    the set is not on the hub, the hub cannot be reached, its files are of another commit than the card says or do not
-    have the hash that it states, and if a file of the cache has changed; :class:`MissingExtraError` without the client.
+    ``split`` leaves out files whose names say another one; ``revision`` takes another commit, branch or tag than the
+    one that the card names. Raises :class:`DatasetError` if the set is not on the hub, the hub cannot be reached, its
+    files are of another commit than the card says or do not have the hash that it states, and if a file of the cache
+    has changed; :class:`MissingExtraError` without the client.
     """
     if card.hub is None:
         raise DatasetError(f"{card.name} is not on the hub; get it from {card.homepage} and name the folder.")
@@ -60,10 +67,10 @@ def fetch(
     place = cache / hub.repository.replace("/", "--")
     for folder in sorted(place.glob(f"{wanted}*")) if _is_commit(wanted) else []:
         kept = _read_list(folder)
-        if kept is not None and all(_wanted(kept.files, pattern) for pattern in hub.files):
+        if kept is not None and folder.name in (kept.commit, _folder_name(kept.commit, split)):
             _check(folder, kept)
             return folder, kept
-    return _download(hub, place, revision, on_progress)
+    return _download(hub, place, revision, split, on_progress)
 
 
 def sha256(path: Path) -> str:
@@ -82,8 +89,14 @@ def _is_commit(text: str) -> bool:
     return len(text) >= 7 and all(digit in "0123456789abcdef" for digit in text)
 
 
-def _wanted(files: Iterable[FetchedFile], pattern: str) -> bool:
-    return any(fnmatchcase(file.path, pattern) for file in files)
+def _folder_name(commit: str, split: str | None) -> str:
+    return f"{commit}-{split}" if split else commit
+
+
+def _wanted(name: str, hub: Hub, split: str | None) -> bool:
+    if split is not None and split_of(Path(name)) not in ("", split):
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in hub.files)
 
 
 def _read_list(folder: Path) -> Fetched | None:
@@ -106,7 +119,9 @@ def _check(folder: Path, kept: Fetched) -> None:
         )
 
 
-def _download(hub: Hub, place: Path, revision: str | None, on_progress: Progress | None) -> tuple[Path, Fetched]:
+def _download(
+    hub: Hub, place: Path, revision: str | None, split: str | None, on_progress: Progress | None
+) -> tuple[Path, Fetched]:
     client = _client()
     asked = revision or (hub.commit if len(hub.commit) == 40 else hub.revision)
     try:
@@ -124,11 +139,11 @@ def _download(hub: Hub, place: Path, revision: str | None, on_progress: Progress
     stated = {
         sibling.rfilename: _stated_hash(sibling)
         for sibling in info.siblings or ()
-        if any(fnmatchcase(sibling.rfilename, pattern) for pattern in hub.files)
+        if _wanted(sibling.rfilename, hub, split)
     }
-    for pattern in hub.files:
-        if not any(fnmatchcase(name, pattern) for name in stated):
-            raise DatasetError(f"{hub.repository} at commit {commit[:7]} has no file {pattern}.", commit=commit)
+    if not stated:
+        missing = f"{' or '.join(hub.files)}{f' of split {split}' if split else ''}"
+        raise DatasetError(f"{hub.repository} at commit {commit[:7]} has no file {missing}.", commit=commit)
     work = _workplace(place)
     try:
         files = [
@@ -139,7 +154,7 @@ def _download(hub: Hub, place: Path, revision: str | None, on_progress: Progress
         shutil.rmtree(work / ".cache", ignore_errors=True)  # what the client keeps beside its downloads
         with whole_file(work / LIST, "the list of files") as stream:
             stream.write(fetched.model_dump_json(indent=2).encode() + b"\n")
-        target = place / commit
+        target = place / _folder_name(commit, split)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(work, target)
     except OSError as error:

@@ -42,7 +42,7 @@ def read_published(
     a row that cannot be read, an id that stands twice in a split, and a split that is not there.
     """
     reading = reading or Reading()
-    seen: dict[tuple[str, str, str], Path] = {}
+    seen: dict[int, Path] = {}  # by hash: a set may have millions of questions
     splits: set[str] = set()
     kept = 0
     for file, kind in find_files(card, Path(source)):
@@ -53,7 +53,7 @@ def read_published(
             on_file(file, kind)
         for item in kind.read(file, reading):
             question = item.question
-            key = (question.dataset, question.split, question.id)
+            key = hash((question.dataset, question.split, question.id))
             if key in seen:
                 raise DatasetError(
                     f"The id '{question.id}' stands twice, in {seen[key]} and {file.path}; if the folder holds the "

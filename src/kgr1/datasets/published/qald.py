@@ -99,8 +99,8 @@ CARD = Card(
     licence="MIT; Wikidata: CC0",
     homepage="https://github.com/KGQA/QALD_10",
     citations=(
-        "Usbeck, Yan, Perevalov, Jiang, Schulz, Kraft, Moeller, Huang, Reineke, Ngonga Ngomo, Saleem and Both: "
-        "QALD-10 - The 10th Challenge on Question Answering over Linked Data. Semantic Web 2023.",
+        "Usbeck et al.: QALD-10 - The 10th Challenge on Question Answering over Linked Data. Semantic Web, 2023. "
+        "https://github.com/KGQA/QALD_10",
     ),
     notes=(
         "ToG's 333 questions, on which most language model work reports, are the 394 without the 61 yes-or-no ones.",
