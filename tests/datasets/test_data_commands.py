@@ -78,7 +78,7 @@ def test_convert_build_audit_and_evaluate(run: Run, tmp_path: Path) -> None:
     build = CliRunner().invoke(app, ["graph", "build", str(out / "graphs.jsonl.gz"), str(out / "graph.kg")])
     assert build.exit_code == 0, build.output
     audited = run("audit", "--questions", out, "--graph", out / "graph.kg", "--json", tmp_path / "audit.json")
-    assert "100.0 / 100.0" in audited.stdout
+    assert "100 / 100" in audited.stdout
     assert json.loads((tmp_path / "audit.json").read_text())["reach"][0]["reach"][0] == {"hops": 1, "some": 1, "all": 1}
     played = [
         "evaluate",

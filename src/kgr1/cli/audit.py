@@ -76,11 +76,16 @@ def _reach(result: Audit) -> Table:
     table.add_column("")
     table.add_column("questions", justify="right")
     for hops in range(1, result.options.hops + 1):
-        table.add_column(str(hops), justify="right")
+        table.add_column(str(hops), justify="right", no_wrap=True)
     for group in result.reach:
-        shares = (f"{100 * each.some:.1f} / {100 * each.all:.1f}" for each in group.reach)
+        shares = (f"{_percent(each.some)} / {_percent(each.all)}" for each in group.reach)
         _row(table, group.name, f"{group.questions:,}", *shares)
     return table
+
+
+def _percent(share: float) -> str:
+    """Short enough for a narrow terminal, and 100 only where nothing is missing."""
+    return "100" if share == 1 else f"{min(100 * share, 99.9):.1f}"
 
 
 def _numbers(result: Audit) -> Table:
