@@ -87,9 +87,8 @@ def convert(
     if reading.names and graphs is not None and graphs.written:
         _write_names(reading, out / NAMES)
     graph = GRAPHS if graphs is not None and graphs.written else table.name if table else None
-    if with_graph:  # what an earlier conversion left would be taken for the graph of these questions
-        for name in {GRAPHS, TABLE, DATED_TABLE} - {graph}:
-            (out / name).unlink(missing_ok=True)
+    if with_graph:
+        _remove_older(out, graph)
     converted = Converted(
         dataset=card.name,
         licence=card.licence,
@@ -110,6 +109,13 @@ def convert(
     with whole_file(out / SOURCE, "the record") as stream:
         stream.write(converted.model_dump_json(indent=2).encode() + b"\n")
     return converted
+
+
+def _remove_older(out: Path, graph: str | None) -> None:
+    """Remove what an earlier conversion left: it would be taken for the graph of these questions."""
+    for name in (GRAPHS, TABLE, DATED_TABLE):
+        if name != graph:
+            (out / name).unlink(missing_ok=True)
 
 
 class _Graphs:
