@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -152,9 +153,39 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["q.jsonl"]
 
 
-@pytest.mark.parametrize(("name", "count"), [("metaqa", 20000), ("webqsp-cwq", 4882), ("timequestions", 1513)])
-def test_published_sets_load_whole(shared_data: Path, name: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [
+        ("webqsp-cwq", (2929, 489, 1464)),
+        ("timequestions", (906, 152, 455)),
+        ("wikidata-simple", (2298, 383, 1149)),
+        ("metaqa", (12000, 2000, 6000)),
+        ("pathquestion", (4962, 830, 2481)),
+        ("worldcup2014", (3348, 558, 1674)),
+        ("multitq-sample", (0, 0, 300)),
+        ("wikidata-simple/trex-slots.jsonl.gz", (0, 0, 5000)),
+    ],
+)
+def test_published_sets_load_whole(shared_data: Path, name: str, splits: tuple[int, int, int]) -> None:
     questions = load_questions(shared_data / name)
+    counts = Counter(question.split for question in questions)
+    assert tuple(counts[split] for split in ("train", "dev", "test")) == splits
+    assert len({question.id for question in questions}) == len(questions) == sum(splits)
+
+
+@pytest.mark.parametrize(
+    ("name", "subset", "count"),
+    [
+        ("webqsp-cwq", "webqsp", 1560),
+        ("webqsp-cwq", "cwq", 3322),
+        ("pathquestion", "pq-2h", 1908),
+        ("pathquestion", "pq-3h", 5197),
+        ("pathquestion", "pql-2h", 1168),
+        ("worldcup2014", "wc-p1", 4725),
+        ("worldcup2014", "wc-p2", 855),
+    ],
+)
+def test_subsets_of_published_sets(shared_data: Path, name: str, subset: str, count: int) -> None:
+    questions = load_questions(shared_data / name, subset=subset)
     assert len(questions) == count
-    assert len({q.id for q in questions}) == count
-    assert {q.split for q in questions} == {"train", "dev", "test"}
+    assert {question.dataset for question in questions} == {subset}

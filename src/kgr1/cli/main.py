@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import kgr1
-from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, mcp, serve, train
+from kgr1.cli import ask, coldstart, curve, data, demo, diff, evaluate, graph, mcp, serve, train
 from kgr1.cli.console import out
 from kgr1.cli.failures import KGR1Group, told
 
@@ -16,7 +16,7 @@ from kgr1.cli.failures import KGR1Group, told
 class Commands(KGR1Group):
     """All commands."""
 
-    order = ("demo", "ask", "graph", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff")
+    order = ("demo", "ask", "graph", "data", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff")
 
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(graph.app)
+app.add_typer(data.app)
 app.command()(serve.serve)
 app.command()(mcp.mcp)
 app.command()(demo.demo)

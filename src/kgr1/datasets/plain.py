@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kgr1.datasets.whole import whole_file
 from kgr1.errors import DatasetError
 from kgr1.types import GoldAnswer, Question
 
@@ -61,27 +60,12 @@ def write_questions(path: Path, questions: Iterable[Question]) -> int:
     The file appears whole or not at all, and the same questions give the same bytes. Reading it back with
     :func:`load_questions` gives equal records. Raises :class:`DatasetError` if it cannot be written.
     """
-    path = Path(path)
-    lines = [json.dumps(_row(question), ensure_ascii=False) + "\n" for question in questions]
-    data = "".join(lines).encode("utf-8")
-    if path.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)  # a fixed time keeps the bytes stable
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DatasetError(f"Cannot write questions to {path}: {error.strerror or error}.", path=str(path)) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-    return len(lines)
+    count = 0
+    with whole_file(path, "questions") as stream:
+        for question in questions:
+            stream.write(json.dumps(_row(question), ensure_ascii=False).encode("utf-8") + b"\n")
+            count += 1
+    return count
 
 
 def _question_file(path: Path) -> Path:

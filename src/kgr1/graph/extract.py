@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import Field
 
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.around import RELATIONS, execute, facts_around
 from kgr1.graph.batches import Batch
 from kgr1.graph.store import GraphStore
 from kgr1.graph.temporal import UNDATED, Span, parse_span
@@ -27,9 +28,7 @@ NO_TOPIC = "questions with no topic in the graph"
 CUT = "questions whose graph was cut at the limit of triples"
 HUBS = "entities with too many facts, reached but not expanded"
 
-_AT_ONCE = 512  # queries in one call
 _BATCH_FACTS = 200_000
-_RELATIONS = (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS)
 
 Fact = tuple[str, str, str]
 
@@ -182,7 +181,7 @@ class _Ball:
             reached: dict[str, None] = {}
             # More than this of one relation is a hub, or more than fits: nobody reads on.
             page = self.options.hub_limit if hop else self.options.max_triples + 1
-            for results in self._around(frontier, page):
+            for results in facts_around(self.graph, frontier, graph_id=self.graph_id, limit=page):
                 if hop and sum(found.total for found in results) > self.options.hub_limit:
                     self.dropped[HUBS] += 1
                     continue
@@ -195,29 +194,8 @@ class _Ball:
     def _resolved(self, starts: Sequence[str]) -> list[str]:
         """Display names of the starts that the graph holds."""
         names = dict.fromkeys(name for start in starts for name in self.names.meant(start))
-        queries = [self._query(operation, name) for name in names for operation in _RELATIONS]
-        return list(dict.fromkeys(found.query.entity for found in self._execute(queries) if found.ok))
-
-    def _around(self, entities: Sequence[str], page: int) -> Iterator[list[Observation]]:
-        """The facts of each entity: one result a relation and direction."""
-        step = max(1, _AT_ONCE // 2)
-        for start in range(0, len(entities), step):
-            group = entities[start : start + step]
-            relations = self._execute([self._query(o, entity) for entity in group for o in _RELATIONS])
-            for entity, both in zip(group, zip(relations[::2], relations[1::2], strict=True), strict=True):
-                outgoing, incoming = both
-                queries = [self._query(Operation.GET_TAIL_ENTITIES, entity, name, page) for name in outgoing.names]
-                queries += [self._query(Operation.GET_HEAD_ENTITIES, entity, name, page) for name in incoming.names]
-                yield self._execute(queries)
-
-    def _query(self, operation: Operation, entity: str, relation: str | None = None, limit: int | None = None) -> Query:
-        return Query(operation=operation, entity=entity, relation=relation, graph_id=self.graph_id, limit=limit)
-
-    def _execute(self, queries: Sequence[Query]) -> list[Observation]:
-        found: list[Observation] = []
-        for start in range(0, len(queries), _AT_ONCE):
-            found += self.graph.execute(queries[start : start + _AT_ONCE])
-        return found
+        queries = [Query(operation=each, entity=name, graph_id=self.graph_id) for name in names for each in RELATIONS]
+        return list(dict.fromkeys(found.query.entity for found in execute(self.graph, queries) if found.ok))
 
     def _take(self, found: Observation, reached: dict[str, None]) -> bool:
         """Add the facts of a result; False if there is no room for all of them."""
