@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import kgr1
-from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, mcp, serve, train
+from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, mcp, rescore, serve, train
 from kgr1.cli.console import out
 from kgr1.cli.failures import KGR1Group, told
 
@@ -16,7 +16,7 @@ from kgr1.cli.failures import KGR1Group, told
 class Commands(KGR1Group):
     """All commands."""
 
-    order = ("demo", "ask", "graph", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff")
+    order = ("demo", "ask", "graph", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff", "rescore")
 
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command()(coldstart.coldstart)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(diff.diff)
+app.command()(rescore.rescore)
 app.command()(curve.curve)
 
 
