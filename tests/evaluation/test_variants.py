@@ -17,8 +17,22 @@ from kgr1.rewards.answer import normalise
 from kgr1.types import Episode, ErrorCode, StopReason
 
 NASTY = st.sampled_from(
-    "Washington, D.C.|Good, Bad & Ugly, The|2,5|25|1990-05-17|| |!!!|The The|the|İstanbul|Zürich|Zu\u0308rich|\u202eRome|"
-    "東京|{Paris}|a_b|<script>|Łódź|ﬁne|\x00".split("|")
+    [
+        *("Washington, D.C.", "Good, Bad & Ugly, The", "2,5", "25", "1990-05-17", "", " ", "!!!", "The The", "a_b"),
+        *(
+            "İstanbul",
+            "Zürich",
+            "Zu\u0308rich",
+            "\u202eRome",
+            "東京",
+            "{Paris}",
+            "<script>",
+            "Łódź",
+            "ﬁne",
+            "\x00",
+            "a_b",
+        ),
+    ]
 )
 NAMES = st.lists(NASTY | st.text(max_size=8) | st.integers().map(str) | st.dates().map(date.isoformat), max_size=8)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import kgr1
-from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, mcp, rescore, serve, train
+from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, judge, mcp, rescore, serve, train
 from kgr1.cli.console import out
 from kgr1.cli.failures import KGR1Group, told
 
@@ -16,7 +16,11 @@ from kgr1.cli.failures import KGR1Group, told
 class Commands(KGR1Group):
     """All commands."""
 
-    order = ("demo", "ask", "graph", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff", "rescore")
+    order = (
+        *("demo", "ask", "graph", "serve", "mcp"),
+        *("coldstart", "train", "curve"),
+        *("evaluate", "compare", "diff", "rescore", "judge", "report"),
+    )
 
 
 app = typer.Typer(
@@ -36,6 +40,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(diff.diff)
 app.command()(rescore.rescore)
+app.command()(judge.judge)
 app.command()(curve.curve)
 
 
