@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 import kgr1
-from kgr1.cli import ask, coldstart, curve, demo, diff, evaluate, graph, judge, mcp, rescore, serve, train
+from kgr1.cli import (
+    ask,
+    coldstart,
+    compare,
+    curve,
+    demo,
+    diff,
+    evaluate,
+    graph,
+    judge,
+    mcp,
+    report,
+    rescore,
+    serve,
+    train,
+)
 from kgr1.cli.console import out
 from kgr1.cli.failures import KGR1Group, told
 
@@ -38,9 +53,11 @@ app.command()(ask.ask)
 app.command()(coldstart.coldstart)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(diff.diff)
 app.command()(rescore.rescore)
 app.command()(judge.judge)
+app.command()(report.report)
 app.command()(curve.curve)
 
 
