@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -65,6 +66,19 @@ class Board:
     ) -> None:
         if self._shown:
             self._live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is drawn meanwhile, so that something else can be."""
+        shown, self._shown = self._shown, False
+        if shown:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if shown:
+                self._live.start()
+            self._shown = shown
 
     @property
     def done(self) -> int:

@@ -52,8 +52,8 @@ def compare(
 
     wanted = read_recipe(recipe)
     chosen = cells(wanted, only or ())
-    models = Models()
     with quiet_libraries(), Board(chosen) as board:
+        models = Models(board.paused)
 
         def kept() -> str:
             return f"Kept: {board.done} episodes in {target}; run the same command again to go on."
@@ -91,7 +91,7 @@ def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models
         subset=data.subset,
         limit=data.limit,
         seed=data.seed,
-        max_turns=min(recipe.settings_of(name).agent.max_turns for name in recipe.systems),  # one set for all
+        max_turns=recipe.shared_settings.agent.max_turns,  # one set for all systems
     )
 
     def report(progress: Progress) -> None:

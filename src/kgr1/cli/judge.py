@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kgr1.evaluation.judge import Judged, JudgeSettings, Tally
 
 KEY_VARIABLE = "KGR1_JUDGE_KEY"
-VERDICTS, RESULT = "judge.jsonl", "judge.json"
+VERDICTS = "judge.jsonl"
 
 
 def judge(
@@ -45,7 +45,7 @@ def judge(
     command again to go on, and a rerun asks nothing twice. Writes judge.json beside the episodes.
     """
     from kgr1.cli.diff import journal
-    from kgr1.evaluation.agreement import summarise_judge
+    from kgr1.evaluation.agreement import JUDGE_FILE, summarise_judge
     from kgr1.evaluation.files import write_whole
     from kgr1.evaluation.judge import PROMPT_VERSION, JudgeSettings
 
@@ -60,9 +60,9 @@ def judge(
     )
     judged, tally = _verdicts(episodes, cache or episodes.with_name(VERDICTS), settings)
     summary = summarise_judge(judged, model=model, prompt_version=PROMPT_VERSION, seed=seed)
-    write_whole(episodes.with_name(RESULT), summary.model_dump_json(indent=2) + "\n")
+    write_whole(episodes.with_name(JUDGE_FILE), summary.model_dump_json(indent=2) + "\n")
     _show(summary, tally)
-    note(f"Written to {episodes.with_name(RESULT)}.")
+    note(f"Written to {episodes.with_name(JUDGE_FILE)}.")
 
 
 def _verdicts(episodes: Path, cache: Path, settings: JudgeSettings) -> tuple[list[Judged], Tally]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,12 @@ class System:
 
 @dataclass
 class Models:
-    """The model that was loaded last, for the next cell that wants it."""
+    """The model that was loaded last, for the next cell that wants it.
 
+    ``paused`` makes room on the terminal for what is shown while a model loads.
+    """
+
+    paused: Callable[[], AbstractContextManager[None]] = nullcontext
     _loaded: dict[tuple[str, int], Policy] = field(default_factory=dict)
 
     def policy(self, name: str, max_rows: int) -> Policy:
@@ -65,7 +70,8 @@ class Models:
 
         if (name, max_rows) not in self._loaded:
             self._loaded.clear()
-            self._loaded[name, max_rows] = load_policy(name, max_rows=max_rows)
+            with self.paused():
+                self._loaded[name, max_rows] = load_policy(name, max_rows=max_rows)
         return self._loaded[name, max_rows]
 
 

@@ -12,6 +12,9 @@ from kgr1.evaluation.judge import Judged
 from kgr1.evaluation.metrics import Key
 from kgr1.types import Record
 
+JUDGE_FILE = "judge.json"
+"""Where the judge's summary lies beside the episodes."""
+
 
 class Agreement(Record):
     """Two raters on ``n`` yes-or-no matters. ``kappa`` is None where chance alone would make them agree."""

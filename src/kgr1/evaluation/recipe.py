@@ -83,6 +83,11 @@ class Recipe(Record):
     datasets: dict[str, DataSet] = Field(min_length=1)
     systems: dict[str, SystemSpec] = Field(min_length=1)
 
+    @property
+    def shared_settings(self) -> Settings:
+        """What holds for every system that does not say otherwise; the questions are drawn by these."""
+        return validate(Settings, self.settings, source="the recipe")
+
     def settings_of(self, system: str) -> Settings:
         """The settings of one system; raises :class:`SettingsError` for a key that is no setting."""
         spec = self.systems[system]

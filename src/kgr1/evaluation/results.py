@@ -146,7 +146,7 @@ def latex(parts: Sequence[Table]) -> str:
         inside = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
         caption = rf"\caption{{{escape_latex(name)}.}}"
         blocks.append("\n".join([r"\begin{table}", r"\centering", *inside, caption, r"\end{table}"]))
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(blocks) + "\n"
+    return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks]) + "\n"
 
 
 def _line(cells: Sequence[str], bold: bool = False) -> str:

@@ -10,11 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kgr1.evaluation.agreement import JUDGE_FILE, JudgeSummary
+from kgr1.evaluation.bootstrap import Metric, estimate
 from kgr1.evaluation.causes import Cause, call_outcomes, cause
 from kgr1.evaluation.costs import Session, TokenKinds, counts_tokens, mean_kinds, token_kinds
 from kgr1.evaluation.files import read_episodes
 from kgr1.evaluation.metrics import EpisodeRow, Key, Summary, summarise_rows
 from kgr1.evaluation.run import EPISODES_FILE, read_sessions
+from kgr1.evaluation.variants import Values, score_variants, variant_columns
 from kgr1.types import Episode, StopReason, Turn
 
 SHOWN_CHARS = 4000
@@ -45,6 +48,8 @@ class Run:
     turn_times: list[TurnTimes] = field(default_factory=list)
     failed: int = 0
     sessions: list[Session] = field(default_factory=list)
+    variants: Values = field(default_factory=dict)
+    judged: dict[str, Metric] = field(default_factory=dict)  # the judge's numbers, if the folder has them
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by question, see _place
 
     @classmethod
@@ -57,6 +62,7 @@ class Run:
         journal = folder / EPISODES_FILE if folder.is_dir() or not folder.exists() else folder
         run = cls.of(read_episodes(journal), system=system, dataset=dataset, examples=examples)
         run.sessions = read_sessions(journal.parent)
+        run.judged = _judged(journal.with_name(JUDGE_FILE), len(run.rows))
         return run
 
     @classmethod
@@ -72,6 +78,11 @@ class Run:
         """The headline metrics with their intervals."""
         return summarise_rows(self.rows)
 
+    @cached_property
+    def more_metrics(self) -> dict[str, Metric]:
+        """The measures of published work, and the judge's."""
+        return estimate(variant_columns(self.variants)) | self.judged
+
     @property
     def mean_kinds(self) -> TokenKinds:
         """Mean tokens (or characters) of an episode by kind."""
@@ -80,6 +91,7 @@ class Run:
     def _add(self, episode: Episode, examples: int) -> None:
         row = EpisodeRow.of(episode)
         self.rows.append(row)
+        self.variants.setdefault(row.key, []).append(score_variants(episode))
         self.causes[cause(episode)] += 1
         self.calls += call_outcomes(episode)
         self.kinds.append(token_kinds(episode))
@@ -98,6 +110,15 @@ class Run:
             self.examples.setdefault(place, []).append(_example(episode, row))
             if len(self.examples) > examples:
                 del self.examples[max(self.examples)]
+
+
+def _judged(path: Path, episodes: int) -> dict[str, Metric]:
+    """The judge's numbers; none if there is no judgement of just these episodes."""
+    try:
+        found = JudgeSummary.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found.metrics if found.episodes == episodes else {}
 
 
 def _place(key: Key) -> str:

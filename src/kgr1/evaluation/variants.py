@@ -122,6 +122,10 @@ VARIANTS: dict[str, Variant] = {
 """Every variant by the name that ``kgr1 rescore --metric`` takes; all lie between 0 and 1."""
 
 
+Values = dict[Key, list[dict[str, float]]]
+"""The variants of every sample of every question."""
+
+
 def rescore(
     episodes: Iterable[Episode], names: Sequence[str] = (), *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Slice:
@@ -131,13 +135,13 @@ def rescore(
     that this run cannot have (``pass@k`` of a run with one sample a question).
     """
     rows: list[EpisodeRow] = []
-    values: dict[Key, list[dict[str, float]]] = {}
-    wanted = {name: VARIANTS[name] for name in VARIANTS if not names or name in names}
+    values: Values = {}
+    wanted = [name for name in VARIANTS if not names or name in names]
     for episode in episodes:
         rows.append(EpisodeRow.of(episode))
-        values.setdefault(question_key(episode), []).append({name: score(episode) for name, score in wanted.items()})
+        values.setdefault(question_key(episode), []).append(score_variants(episode, wanted))
     questions = group_rows(rows)
-    found = columns(list(questions.values())) | _variant_columns([values[key] for key in questions], list(wanted))
+    found = columns(list(questions.values())) | variant_columns(values)
     known = dict.fromkeys([*found, *VARIANTS])
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -148,11 +152,18 @@ def rescore(
     return Slice(questions=len(questions), episodes=len(rows), metrics=estimate(chosen, seed=seed, resamples=resamples))
 
 
-def _variant_columns(questions: Sequence[Sequence[dict[str, float]]], names: Sequence[str]) -> dict[str, Column]:
-    """Values per question, in the order of ``questions``; see :data:`kgr1.evaluation.bootstrap.Column`."""
+def score_variants(episode: Episode, names: Iterable[str] = VARIANTS) -> dict[str, float]:
+    """The variants of one episode by name."""
+    return {name: VARIANTS[name](episode) for name in names}
+
+
+def variant_columns(values: Values) -> dict[str, Column]:
+    """Values per question, in the order of their keys; see :data:`kgr1.evaluation.bootstrap.Column`."""
+    questions = [values[key] for key in sorted(values)]
     if not questions:
         return {}
     ones = np.ones(len(questions))
     return {
-        name: (np.array([math.fsum(values[name] for values in q) / len(q) for q in questions]), ones) for name in names
+        name: (np.array([math.fsum(one[name] for one in samples) / len(samples) for samples in questions]), ones)
+        for name in questions[0][0]
     }

@@ -118,7 +118,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, An
 
 
 def _cell(run: Run, name: str) -> str:
-    metric = run.summary.metrics.get(name)
+    metric = run.summary.metrics.get(name) or run.more_metrics.get(name)
     return "–" if metric is None else f"{shown(name, metric.value)} {interval(name, metric)}"
 
 
@@ -136,7 +136,7 @@ def _headline(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _all_metrics(runs: Sequence[Run]) -> dict[str, Any]:
-    names = ordered({name: metric for run in runs for name, metric in run.summary.metrics.items()})
+    names = ordered({name: m for run in runs for name, m in (*run.summary.metrics.items(), *run.more_metrics.items())})
     rows = [[label(name), *(_cell(run, name) for run in runs)] for name in names]
     return _table(["metric", *(run.system for run in runs)], rows)
 

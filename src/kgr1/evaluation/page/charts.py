@@ -65,8 +65,15 @@ def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> I
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    # Ids such as "figure_1" are the same in every picture of the page; those that are referred to carry the salt.
-    into.append(re.sub(r' id="[a-zA-Z]+_\d+"', "", svg))
+    # Ids such as "figure_1" would be the same in every picture of the page; those that are referred to carry the salt.
+    into.append(re.sub(r' id="[\w.]+_\d+"', "", svg))
+
+
+def _legend(axes: Any) -> None:
+    """Above the axes, where it covers nothing."""
+    _, labels = axes.get_legend_handles_labels()
+    columns = max(1, min(4, 84 // (6 + max(map(len, labels), default=0))))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, fontsize=8.5, borderaxespad=0.2)
 
 
 def name_of(run: Run) -> str:
@@ -107,7 +114,7 @@ def accuracy_by_tokens(runs: Sequence[Run], into: list[str]) -> None:
         axes.set_ylim(-3, 103)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.grid()
-        axes.legend(loc="best")
+        _legend(axes)
 
 
 def accuracy_by_hops(runs: Sequence[Run], into: list[str]) -> None:
@@ -133,7 +140,7 @@ def accuracy_by_hops(runs: Sequence[Run], into: list[str]) -> None:
         axes.set_ylabel("F1, %")
         axes.set_ylim(0, 105)
         axes.grid(axis="y")
-        axes.legend(loc="best")
+        _legend(axes)
 
 
 def latency(runs: Sequence[Run], into: list[str]) -> None:
@@ -152,10 +159,12 @@ def latency(runs: Sequence[Run], into: list[str]) -> None:
                 axes.axvline(found.p95, color=colour, linestyle=":", linewidth=1.4)
         if wide:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter("")
         axes.set_xlabel("seconds of an episode; dashed: p50, dotted: p95")
         axes.set_ylabel("episodes")
         axes.grid(axis="y")
-        axes.legend(loc="best")
+        _legend(axes)
 
 
 def turn_times(runs: Sequence[Run], into: list[str]) -> None:
@@ -173,14 +182,14 @@ def turn_times(runs: Sequence[Run], into: list[str]) -> None:
         axes.set_ylabel("seconds")
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
-        axes.legend(loc="best")
+        _legend(axes)
 
 
 def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: str, into: list[str]) -> None:
     """Horizontal bars, one a system, made of parts; ``parts[label][i]`` belongs to ``names[i]``."""
     shown = {label: values for label, values in parts.items() if any(values)}
     palette = [*COLOURS, "#a6cee3", "#b2df8a", "#fb9a99", "#fdbf6f", "#cab2d6"]
-    rows = -(-len(shown) // 4)  # of the legend
+    rows = -(-len(shown) // 3)  # of the legend
     with _axes(6.4, 0.75 + 0.34 * len(names) + 0.22 * rows, into) as axes:
         left = np.zeros(len(names))
         for number, (label, values) in enumerate(shown.items()):
@@ -191,4 +200,4 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: st
         axes.set_xlabel(unit)
         axes.grid(axis="x")
         if shown:
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8.5)
+            _legend(axes)
