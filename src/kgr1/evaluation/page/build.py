@@ -25,7 +25,7 @@ from kgr1.evaluation.costs import spread, throughput
 from kgr1.evaluation.metrics import METRIC_VERSION
 from kgr1.evaluation.page import charts
 from kgr1.evaluation.report import interval, label, ordered, shown
-from kgr1.evaluation.results import difference_table, pair, seconds
+from kgr1.evaluation.results import EFFICIENCY, pair, seconds
 from kgr1.evaluation.runs import Run
 from kgr1.types import ErrorCode
 
@@ -109,7 +109,7 @@ def _section(dataset: str, runs: Sequence[Run], pictures: list[str]) -> dict[str
         "all_metrics": _all_metrics(runs),
         "figures": [figure for figure in _figures(runs, pictures) if figure["table"]["rows"]],
         "pairs": _pairs(runs),
-        "ablation": _table(*difference_table(runs)[1:]),
+        "efficiency": _efficiency(runs),
     }
 
 
@@ -238,6 +238,18 @@ def _hops(runs: Sequence[Run]) -> dict[str, Any]:
     return _table(["system", "hops", "questions", "F1"], rows)
 
 
+def _efficiency(runs: Sequence[Run]) -> dict[str, Any]:
+    """Calls and tokens of an episode, then its seconds and the rates."""
+    rows = []
+    for run in runs:
+        counts = [shown(name, run.summary.metrics[name].value) for name in EFFICIENCY if name in run.summary.metrics]
+        rows += [[name, *counts, *speed] for name, *speed in _speed([run])["rows"]]
+    return _table(["system", *map(label, EFFICIENCY), *_SPEED], rows)
+
+
+_SPEED = ("p50 s", "p95 s", "episodes at once", "episodes/s", "generated tokens/s")
+
+
 def _speed(runs: Sequence[Run]) -> dict[str, Any]:
     """One row a concurrency, so that a rate never mixes two of them."""
     rows = []
@@ -250,7 +262,7 @@ def _speed(runs: Sequence[Run]) -> dict[str, Any]:
             for rate in throughput(run.sessions)
         ]
         rows += [[run.system, seconds(found.p50), seconds(found.p95), *rate] for rate in rates or [["–", "–", "–"]]]
-    return _table(["system", "p50 s", "p95 s", "episodes at once", "episodes/s", "generated tokens/s"], rows)
+    return _table(["system", *_SPEED], rows)
 
 
 def _turns(runs: Sequence[Run]) -> dict[str, Any]:

@@ -70,10 +70,10 @@ def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> I
 
 
 def _legend(axes: Any) -> None:
-    """Above the axes, where it covers nothing."""
-    _, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, 84 // (6 + max(map(len, labels), default=0))))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, fontsize=8.5, borderaxespad=0.2)
+    """Above the axes, where it covers nothing; the layout makes room for it."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = max(1, min(4, len(labels), 96 // (8 + max(map(len, labels), default=0))))
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8.5)
 
 
 def name_of(run: Run) -> str:
@@ -189,8 +189,8 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: st
     """Horizontal bars, one a system, made of parts; ``parts[label][i]`` belongs to ``names[i]``."""
     shown = {label: values for label, values in parts.items() if any(values)}
     palette = [*COLOURS, "#a6cee3", "#b2df8a", "#fb9a99", "#fdbf6f", "#cab2d6"]
-    rows = -(-len(shown) // 3)  # of the legend
-    with _axes(6.4, 0.75 + 0.34 * len(names) + 0.22 * rows, into) as axes:
+    lines = -(-len(shown) // 3)  # of the legend
+    with _axes(6.4, 0.75 + 0.34 * len(names) + 0.22 * lines, into) as axes:
         left = np.zeros(len(names))
         for number, (label, values) in enumerate(shown.items()):
             axes.barh(range(len(names)), values, 0.62, left=left, color=palette[number % len(palette)], label=label)
