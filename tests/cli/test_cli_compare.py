@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from cli_process import Run, command, environment
 
+from kgr1.cli import loading
+from kgr1.cli.loading import load_policy
 from kgr1.evaluation.files import read_episodes
 
 RECIPE = """
@@ -158,3 +160,38 @@ def test_a_report_without_matplotlib(run: Run, spawn: object, tmp_path: Path) ->
     done = spawn("report", tmp_path / "a", "--out", tmp_path / "r.html", without=("matplotlib", "torch", "sklearn"))
     assert done.returncode == 0, done.stderr
     assert "matplotlib is not installed" in (tmp_path / "r.html").read_text()
+
+
+def test_a_model_is_loaded_only_where_it_must_play(
+    run: Run, recipe: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(
+        f"""
+        settings.agent = {{ max_turns = 2, max_new_tokens = 8 }}
+        [datasets.family]
+        graph = "{recipe.parent}/family.tsv"
+        questions = "{recipe.parent}/q.jsonl"
+        [systems.agent]
+        kind = "agent"
+        model = "{tiny_model}"
+        [systems."agent, 2 runs"]
+        kind = "agent"
+        model = "{tiny_model}"
+        runs = 2
+        """
+    )
+    loads: list[str] = []
+
+    def counted(name: str, **options: int) -> object:
+        loads.append(name)
+        return load_policy(name, **options)
+
+    monkeypatch.setattr(loading, "load_policy", counted)
+    out = tmp_path / "out"
+    assert "| family | agent, 2 runs |" in run("compare", recipe, "--out", out).stdout
+    assert loads == [str(tiny_model)]  # both cells share it
+    run("compare", recipe, "--out", out)
+    assert loads == [str(tiny_model)]
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [(row["episodes"], "union_f1" in row["metrics"]) for row in rows] == [(2, False), (4, True)]
+    assert "Tokens by kind" in (out / "report.html").read_text()

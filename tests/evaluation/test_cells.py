@@ -66,9 +66,9 @@ def test_cells(tmp_path: Path) -> None:
     assert [len(run.examples) for run in runs] == [2] * 4
     assert runs[0].examples.keys() == runs[2].examples.keys()  # the same questions for every system
     text = markdown("Title", [*tables(results), difference_table(runs)], problems(results))
-    assert "| a | good | 100.0 % [100.0, 100.0] | 100.0 % [100.0, 100.0] | 100 [100, 100] | 8 |" in text
+    assert "| a | good | 100.0 % [100.0, 100.0] | 100.0 % [100.0, 100.0] | 100 [100, 100] | 1 | 8 |" in text
     assert "| a | x 3 | 25.0 %" in text
-    assert "| 300 [300, 300] | 8 |" in text  # several runs: the sum of their tokens
+    assert "| 300 [300, 300] | 3 | 8 |" in text  # several runs: the sum of their tokens
     assert "| a | bad against good | -75.0 points" in text
     assert "- b/bad failed: The graph is gone." in text
     # Only one cell is asked for later: the others are taken from their folders, those of another recipe are not.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from kgr1.errors import SettingsError
-from kgr1.evaluation.recipe import cell_record, cells, read_recipe
+from kgr1.evaluation.recipe import DataSet, Recipe, SystemSpec, cell_record, cells, read_recipe
 
 WHOLE = """
 title = "T"
@@ -79,6 +80,22 @@ def test_bad_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, 
     assert old in WHOLE
     with pytest.raises(SettingsError, match=problem):
         read_recipe(write(tmp_path, WHOLE.replace(old, new, 1)))
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_documented_recipes(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "comparing.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    documented = read_recipe(write(tmp_path, shown))
+    whole = read_recipe(ROOT / "recipes" / "compare-countries.toml")
+    assert documented.datasets == whole.datasets
+    assert {name: whole.systems[name] for name in documented.systems} == documented.systems
+    keys = {key for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for key in re.findall(r"`([^`]+)`", row)}
+    keys = {key.rpartition("NAME.")[2].partition(".")[0] for key in keys}
+    for record in (DataSet, SystemSpec, Recipe):
+        assert set(record.model_fields) - {"datasets", "systems"} <= keys
 
 
 def test_recipes_without_anything(tmp_path: Path) -> None:

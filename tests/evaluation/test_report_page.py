@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from eval_episodes import played, question
@@ -106,6 +107,17 @@ def test_what_the_page_says() -> None:
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)) <= set(ids)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "_x", "$", "\ud800 half", "\x00\x1b[31m", "n\nl", "", "x" * 300])
+def test_any_name_of_a_system_can_be_drawn(name: str) -> None:
+    episodes = [played(question(n, dataset="d", hops=1), tokens=n + 1) for n in range(3)]
+    text = build_page(name, [Run.of(episodes, system=name, dataset=name, examples=1)], notes=[name])
+    text.encode()
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        ElementTree.fromstring(svg)
+    assert text.count("<svg") == 6
+    assert not set(text) & {"\u202e", "\x07", "\x1b", "\x00"}
 
 
 def test_equal_runs_give_equal_pages() -> None:

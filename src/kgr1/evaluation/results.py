@@ -19,20 +19,19 @@ Table = tuple[str, list[str], list[list[str]]]
 
 def tables(results: Sequence[CellResult]) -> list[Table]:
     """The accuracy table (the union of the runs where there are several) and the efficiency table."""
+    finished = [result for result in results if result.status == "finished"]
     accuracy = [
-        [r.dataset, r.system, *(_with_interval(r, _of_runs(r, name)) for name in ACCURACY), str(r.questions)]
-        for r in results
-        if r.status == "finished"
+        [r.dataset, r.system, *(_with_interval(r, _of_runs(r, n)) for n in ACCURACY), str(_runs(r)), str(r.questions)]
+        for r in finished
     ]
-    header = ["data set", "system", *(label(name) for name in ACCURACY), "questions"]
+    header = ["data set", "system", *(label(name) for name in ACCURACY), "runs", "questions"]
     efficiency = [
         [r.dataset, r.system, *(_value(r, name) for name in EFFICIENCY), *_latency(r), *_throughput(r)]
-        for r in results
-        if r.status == "finished"
+        for r in finished
     ]
     columns = ["data set", "system", *(label(name) for name in EFFICIENCY), "p50 s", "p95 s"]
     return [
-        ("Accuracy and generated tokens, with 95% bootstrap intervals", header, accuracy),
+        ("Accuracy and generated tokens, with 95% bootstrap intervals; several runs as their union", header, accuracy),
         (
             "Efficiency of an episode",
             [*columns, "at once", "episodes/s", "generated tokens/s"],
@@ -71,6 +70,11 @@ def _differences(found: Comparison) -> list[str]:
         star = " *" if change.low > 0 or change.high < 0 else ""
         cells.append(f"{shown(name, change.value, signed=True)} {interval(name, change, signed=True)}{star}")
     return [*cells, str(found.questions)]
+
+
+def _runs(result: CellResult) -> int:
+    """Runs of each question."""
+    return round(result.episodes / max(result.questions, 1))
 
 
 def _of_runs(result: CellResult, name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
@@ -24,6 +23,7 @@ from kgr1.evaluation.causes import OUTCOMES, Cause
 from kgr1.evaluation.costs import spread, throughput
 from kgr1.evaluation.metrics import METRIC_VERSION
 from kgr1.evaluation.page import charts
+from kgr1.evaluation.page.text import json_for_html, visible
 from kgr1.evaluation.report import interval, label, ordered, shown
 from kgr1.evaluation.results import EFFICIENCY, pair, seconds
 from kgr1.evaluation.runs import Run
@@ -32,7 +32,6 @@ from kgr1.types import ErrorCode
 HEADLINE = ("f1", "hit1", "hit_any", "em", "retrieval", "answered", "valid_queries", "generated_tokens")
 KINDS = {"prompt": "system prompt", "thought": "thought", "action": "query or answer", "observation": "observation"}
 _PAIRED = ("f1", "hit1", "em", "retrieval", "generated_tokens")
-_BIDI = {code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def build_page(title: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
@@ -54,7 +53,7 @@ def build_page(title: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> st
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(style),
-        data=Markup(_json_for_html(_examples(runs))),
+        data=Markup(json_for_html(_examples(runs))),
         examples=any(run.examples for run in runs),
         version=kgr1.__version__,
         metric_version=METRIC_VERSION,
@@ -62,25 +61,8 @@ def build_page(title: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> st
     )
 
 
-def visible(text: str) -> str:
-    r"""Marks that turn the direction of text as escapes, so that a name cannot rearrange what stands around it.
-
-    >>> visible("a\u202eb")
-    'a\\u202eb'
-    """
-    return text.translate(_BIDI)
-
-
 def _asset(name: str) -> str:
     return (files("kgr1.evaluation.page") / name).read_text("utf-8")
-
-
-def _json_for_html(value: object) -> str:
-    """JSON that can stand inside a script element: no character in it can end the element or begin markup."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text.encode("utf-8", "replace").decode()  # lone surrogates cannot be written to a file
 
 
 def _examples(runs: Iterable[Run]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from kgr1.errors import MissingExtraError
 from kgr1.evaluation.bootstrap import Metric
 from kgr1.evaluation.costs import spread
+from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import Run
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000")
@@ -57,7 +59,9 @@ def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> I
         "grid.color": "#e3e7eb",
         "legend.frameon": False,
     }
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # The browser's fonts draw the text; those that matplotlib measures it with need not have every script.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure.subplots(1, panels) if panels > 1 else figure.add_subplot()
@@ -78,7 +82,8 @@ def _legend(axes: Any) -> None:
 
 def name_of(run: Run) -> str:
     """The system's name as it fits beside an axis; a leading underscore would hide it from the legend."""
-    name = run.system if len(run.system) <= _MAX_NAME else run.system[: _MAX_NAME - 1] + "…"
+    name = " ".join(visible(run.system).split())
+    name = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     return f" {name}" if name.startswith("_") else name
 
 
