@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from report_runs import HOSTILE, hostile_runs
 from kgr1.evaluation.agreement import summarise_judge
 from kgr1.evaluation.judge import Judged
 from kgr1.evaluation.page import build_page, charts
+from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import SHOWN_CHARS, Run
 
 pytest.importorskip("matplotlib")
@@ -47,7 +49,9 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
+@cache
 def hostile_page() -> str:
+    """The report of runs that are hostile throughout."""
     runs = [
         Run.of(episodes, system=system, dataset=HOSTILE[2], examples=50) for system, episodes in hostile_runs().items()
     ]
@@ -76,9 +80,8 @@ def test_the_data_of_the_examples_comes_through() -> None:
     data = json.loads(page.scripts[0])
     assert len(data) == 32
     assert {example["system"] for example in data} == {"plain", HOSTILE[1]}
-    shown = {
-        text.replace("\u202e", "\\u202e").replace("\u2066", "\\u2066").replace("\u200f", "\\u200f") for text in HOSTILE
-    }
+    shown = {visible(text) for text in HOSTILE}
+    assert "\\u202egnirts desrever \\u2066 \\u200f" in shown
     assert {example["turns"][0]["information"] for example in data} == shown
     assert {turn["outcome"] for example in data for turn in example["turns"]} == {"result", "KG_NO_RESULTS", ""}
 
@@ -109,24 +112,34 @@ def test_what_the_page_says() -> None:
     assert set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text)) <= set(ids)
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "_x", "$", "\ud800 half", "\x00\x1b[31m", "n\nl", "", "x" * 300])
-def test_any_name_of_a_system_can_be_drawn(name: str) -> None:
+def test_any_name_of_a_system_can_be_drawn() -> None:
+    names = [*HOSTILE, "_x", "$", "\ud800 half", "\x00\x1b[31m", "n\nl", "", "x" * 300]
     episodes = [played(question(n, dataset="d", hops=1), tokens=n + 1) for n in range(3)]
-    text = build_page(name, [Run.of(episodes, system=name, dataset=name, examples=1)], notes=[name])
+    text = build_page(names[0], [Run.of(episodes, system=name, dataset=names[4]) for name in names], notes=names)
     text.encode()
-    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
-        ElementTree.fromstring(svg)
-    assert text.count("<svg") == 6
+    pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(pictures) == 6
+    for svg in pictures:
+        drawn = {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter()}
+        assert {
+            HOSTILE[0],
+            visible(HOSTILE[4]),
+            HOSTILE[7],
+            "_x",
+            "$",
+            "\\x00\\x1b[31m",
+            "n l",
+        } <= drawn or ": graph" in svg
     assert not set(text) & {"\u202e", "\x07", "\x1b", "\x00"}
 
 
 def test_equal_runs_give_equal_pages() -> None:
-    assert hostile_page() == hostile_page()
+    assert hostile_page.__wrapped__() == hostile_page()
 
 
 def test_without_matplotlib_the_numbers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "available", lambda: False)
-    text = hostile_page()
+    text = hostile_page.__wrapped__()
     assert "<svg" not in text
     assert "matplotlib is not installed" in text
     assert "<h3>Accuracy by hops</h3>" in text

@@ -34,14 +34,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from kgr1.config import Settings, validate
+from kgr1.config import Settings, read_toml, validate
 from kgr1.errors import SettingsError
 from kgr1.types import Record
 
@@ -119,12 +118,7 @@ class Cell(Record):
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe; raises :class:`SettingsError` for a file that is none, or a name that cannot be a folder."""
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"Cannot read the recipe {path}: {error.strerror}.", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
+    data = read_toml(path, "recipe")
     recipe = validate(Recipe, data, source=str(path))
     for names in (recipe.datasets, recipe.systems):
         _check_names(list(names), path)

@@ -23,6 +23,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 MARKERS = "osD^vP*X"
 _GREY = "#5b6470"
 _MAX_NAME = 40
+_WIDTH = 6.4  # inches
 
 
 def available() -> bool:
@@ -35,8 +36,11 @@ def available() -> bool:
 
 
 @contextmanager
-def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> Iterator[Any]:
-    """Axes of a new figure; what was drawn is added to ``into`` as the text of an ``<svg>`` element."""
+def _axes(height: float, labels: Sequence[str], into: list[str]) -> Iterator[Any]:
+    """Axes of a new figure, ``height`` inches high without its legend of ``labels``.
+
+    What was drawn is added to ``into`` as the text of an ``<svg>`` element.
+    """
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -62,9 +66,10 @@ def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> I
     with mpl.rc_context(style), warnings.catch_warnings():
         # The browser's fonts draw the text; those that matplotlib measures it with need not have every script.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(width, height), layout="constrained")
+        lines = -(-len(labels) // _columns(labels))
+        figure = Figure(figsize=(_WIDTH, height + 0.19 * lines), layout="constrained")
         FigureCanvasSVG(figure)
-        yield figure.subplots(1, panels) if panels > 1 else figure.add_subplot()
+        yield figure.add_subplot()
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
@@ -73,11 +78,15 @@ def _axes(width: float, height: float, into: list[str], *, panels: int = 1) -> I
     into.append(re.sub(r' id="[\w.]+_\d+"', "", svg))
 
 
+def _columns(labels: Sequence[str]) -> int:
+    """Columns of a legend that is as wide as the picture."""
+    return max(1, min(4, len(labels), 96 // (8 + max(map(len, labels), default=0))))
+
+
 def _legend(axes: Any) -> None:
-    """Above the axes, where it covers nothing; the layout makes room for it."""
+    """Above the axes, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, len(labels), 96 // (8 + max(map(len, labels), default=0))))
-    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, fontsize=8.5)
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=_columns(labels), fontsize=8.5)
 
 
 def name_of(run: Run) -> str:
@@ -98,7 +107,7 @@ def _errors(metric: Metric, scale: float) -> list[list[float]]:
 
 def accuracy_by_tokens(runs: Sequence[Run], into: list[str]) -> None:
     """F1 against generated tokens, both with their intervals."""
-    with _axes(6.4, 3.6, into) as axes:
+    with _axes(3.4, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
             f1, tokens = _metric(run, "f1"), _metric(run, "generated_tokens")
             if f1 is None or tokens is None:
@@ -126,7 +135,7 @@ def accuracy_by_hops(runs: Sequence[Run], into: list[str]) -> None:
     """F1 by the number of hops, one group of bars for each."""
     hops = sorted({hop for run in runs for hop in run.summary.by_hops}, key=lambda hop: (not hop.isdecimal(), hop))
     width = 0.8 / len(runs)
-    with _axes(6.4, 3.2, into) as axes:
+    with _axes(3.0, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
             found = [(place, run.summary.by_hops[hop].metrics.get("f1")) for place, hop in enumerate(hops)
                      if hop in run.summary.by_hops]  # fmt: skip
@@ -153,7 +162,7 @@ def latency(runs: Sequence[Run], into: list[str]) -> None:
     every = np.array([second for run in runs for second in run.seconds])
     wide = len(every) > 0 and every.min() > 0 and every.max() / every.min() > 30
     edges = np.geomspace(every.min(), every.max(), 41) if wide else np.linspace(0, max(every.max(), 1e-9), 41)
-    with _axes(6.4, 3.2, into) as axes:
+    with _axes(3.0, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
             colour = COLOURS[number % len(COLOURS)]
             axes.hist(run.seconds, bins=edges, histtype="stepfilled", color=colour, alpha=0.25)
@@ -174,14 +183,15 @@ def latency(runs: Sequence[Run], into: list[str]) -> None:
 
 def turn_times(runs: Sequence[Run], into: list[str]) -> None:
     """Mean seconds of the model (line) and of the graph (dotted) in each turn."""
-    with _axes(6.4, 3.2, into) as axes:
+    labels = [f"{name_of(run)}: {part}" for run in runs for part in ("model", "graph")]
+    with _axes(3.0, labels, into) as axes:
         for number, run in enumerate(runs):
             colour = COLOURS[number % len(COLOURS)]
             turns = np.arange(1, len(run.turn_times) + 1)
             model = [times.generate_s / times.turns for times in run.turn_times]
             graph = [times.graph_s / times.turns for times in run.turn_times]
-            axes.plot(turns, model, marker="o", markersize=4, color=colour, label=f"{name_of(run)}: model")
-            axes.plot(turns, graph, marker=".", linestyle=":", color=colour, label=f"{name_of(run)}: graph")
+            axes.plot(turns, model, marker="o", markersize=4, color=colour, label=labels[2 * number])
+            axes.plot(turns, graph, marker=".", linestyle=":", color=colour, label=labels[2 * number + 1])
         axes.set_xticks(np.arange(1, 1 + max((len(run.turn_times) for run in runs), default=1)))
         axes.set_xlabel("turn")
         axes.set_ylabel("seconds")
@@ -194,8 +204,7 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: st
     """Horizontal bars, one a system, made of parts; ``parts[label][i]`` belongs to ``names[i]``."""
     shown = {label: values for label, values in parts.items() if any(values)}
     palette = [*COLOURS, "#a6cee3", "#b2df8a", "#fb9a99", "#fdbf6f", "#cab2d6"]
-    lines = -(-len(shown) // 3)  # of the legend
-    with _axes(6.4, 0.75 + 0.34 * len(names) + 0.22 * lines, into) as axes:
+    with _axes(0.75 + 0.34 * len(names), list(shown), into) as axes:
         left = np.zeros(len(names))
         for number, (label, values) in enumerate(shown.items()):
             axes.barh(range(len(names)), values, 0.62, left=left, color=palette[number % len(palette)], label=label)
