@@ -118,17 +118,20 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
 
     Raises :class:`SettingsError` for a file that cannot be read, an unknown key or a value out of range.
     """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            data = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise SettingsError(f"Cannot read the settings file {path}: {error.strerror}.", path=str(path)) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
+    data = {} if path is None else read_toml(path, "settings file")
     for override in overrides:
         _apply(data, override)
     return validate(Settings, data, source=str(path) if path else "command line")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file; raises :class:`SettingsError`, which calls the file ``what``, if it is none."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Cannot read the {what} {path}: {error.strerror}.", path=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
 
 
 def validate(cls: type[R], data: Mapping[str, Any], source: str) -> R:

@@ -22,7 +22,7 @@ from kgr1.config import AgentSettings
 from kgr1.errors import EvaluationError, GraphServerError
 from kgr1.evaluation.files import Journal, read_episodes
 from kgr1.evaluation.metrics import Summary, summarise
-from kgr1.evaluation.run import Progress, evaluate
+from kgr1.evaluation.run import Progress, evaluate, read_sessions
 from kgr1.types import Episode, Question, StopReason
 
 SETTINGS: dict[str, Any] = {"model": "scripted", "agent": {"max_turns": 5}}
@@ -78,6 +78,7 @@ def test_a_run_writes_its_folder(tmp_path: Path) -> None:
         ".lock",
         "episodes.jsonl",
         "run.json",
+        "sessions.jsonl",
         "summary.json",
         "summary.md",
     ]
@@ -109,6 +110,22 @@ def test_a_run_stopped_by_an_error_resumes(tmp_path: Path, stop_at: int, unbroke
     assert len(rest.calls) == 24 - (stop_at - 1)
     assert (seen[0].done, seen[0].resumed) == (stop_at, stop_at - 1)
     assert saved(tmp_path) == EVERYTHING
+
+
+def test_every_session_is_logged(tmp_path: Path) -> None:
+    with pytest.raises(GraphServerError):
+        run(tmp_path, Scripted(6, GraphServerError("gone")), concurrency=1)
+    run(tmp_path, Scripted(), concurrency=4)
+    run(tmp_path, Scripted())  # nothing was left to play
+    sessions = read_sessions(tmp_path)
+    assert [(one.concurrency, one.episodes) for one in sessions] == [(1, 5), (4, 19)]
+    tokens = sum(e.usage.generated_tokens for e in read_episodes(tmp_path / "episodes.jsonl"))
+    assert sum(one.generated_tokens for one in sessions) == tokens
+    assert all(one.seconds > 0 for one in sessions)
+    with (tmp_path / "sessions.jsonl").open("ab") as file:
+        file.write(b'{"concurrency": 1, \xff')
+    assert read_sessions(tmp_path) == sessions
+    assert read_sessions(tmp_path / "nothing") == []
 
 
 def test_an_unexpected_error_names_the_question(tmp_path: Path) -> None:

@@ -82,9 +82,9 @@ def evaluate(
     with quiet_libraries(), open_graph(graph) as opened:
         asked = _linked(asked, opened) if link else asked
         player, described = _player(model, opened, settings, concurrency)
-        made_with = _made_with(described, opened, settings, link=link)
+        made_of = made_with(described, opened, settings, link=link)
         summary, failures = play(
-            asked, runner(opened, player, settings), target, made_with, runs, concurrency, retry_failed
+            asked, runner(opened, player, settings), target, made_of, runs, concurrency, retry_failed
         )
     print_summary(summary, target)
     _warn_of_failures(failures)
@@ -126,7 +126,7 @@ _LATER = frozenset({"page_size", "time_filter", "rank_relations", "expand_mediat
 """Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
 
 
-def _made_with(
+def made_with(
     policy: dict[str, str], graph: KnowledgeGraph, settings: Settings, *, link: bool = False
 ) -> dict[str, object]:
     """What must be the same for a folder to be resumed."""

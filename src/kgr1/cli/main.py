@@ -8,7 +8,23 @@ from typing import Annotated
 import typer
 
 import kgr1
-from kgr1.cli import ask, coldstart, curve, data, demo, diff, evaluate, graph, mcp, serve, train
+from kgr1.cli import (
+    ask,
+    coldstart,
+    compare,
+    curve,
+    data,
+    demo,
+    diff,
+    evaluate,
+    graph,
+    judge,
+    mcp,
+    report,
+    rescore,
+    serve,
+    train,
+)
 from kgr1.cli.console import out
 from kgr1.cli.failures import KGR1Group, told
 
@@ -16,7 +32,11 @@ from kgr1.cli.failures import KGR1Group, told
 class Commands(KGR1Group):
     """All commands."""
 
-    order = ("demo", "ask", "graph", "data", "serve", "mcp", "coldstart", "train", "curve", "evaluate", "diff")
+    order = (
+        *("demo", "ask", "graph", "data", "serve", "mcp"),
+        *("coldstart", "train", "curve"),
+        *("evaluate", "compare", "diff", "rescore", "judge", "report"),
+    )
 
 
 app = typer.Typer(
@@ -35,7 +55,11 @@ app.command()(ask.ask)
 app.command()(coldstart.coldstart)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(diff.diff)
+app.command()(rescore.rescore)
+app.command()(judge.judge)
+app.command()(report.report)
 app.command()(curve.curve)
 
 

@@ -61,6 +61,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting, e.g. agent.max_turns=7; repeatable."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for everything the run writes.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an evaluation, or its episodes.jsonl.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint in DIR.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in DIR.")]
 

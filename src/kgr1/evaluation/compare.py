@@ -28,8 +28,15 @@ def compare(
     before: Iterable[Episode], after: Iterable[Episode], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Comparison:
     """Compare two runs question by question; raises :class:`EvaluationError` if they share no question."""
-    old = group_rows(EpisodeRow.of(episode) for episode in before)
-    new = group_rows(EpisodeRow.of(episode) for episode in after)
+    old, new = ((EpisodeRow.of(episode) for episode in run) for run in (before, after))
+    return compare_rows(old, new, seed=seed, resamples=resamples)
+
+
+def compare_rows(
+    before: Iterable[EpisodeRow], after: Iterable[EpisodeRow], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Comparison:
+    """Like :func:`compare`, of episodes that were scored already."""
+    old, new = group_rows(before), group_rows(after)
     shared = [key for key in old if key in new]  # sorted, as group_rows returns them
     if not shared:
         raise EvaluationError("The two runs share no question; compare runs on the same question set.")

@@ -167,8 +167,12 @@ def union_answers(samples: Sequence[EpisodeRow]) -> tuple[tuple[str, ...], tuple
 
 def summarise(episodes: Iterable[Episode], *, seed: int = 0, resamples: int = RESAMPLES) -> Summary:
     """The headline numbers of a run; the order of ``episodes`` does not matter."""
-    questions = group_rows(EpisodeRow.of(episode) for episode in episodes)
-    rows = list(questions.values())
+    return summarise_rows((EpisodeRow.of(episode) for episode in episodes), seed=seed, resamples=resamples)
+
+
+def summarise_rows(episodes: Iterable[EpisodeRow], *, seed: int = 0, resamples: int = RESAMPLES) -> Summary:
+    """Like :func:`summarise`, of episodes that were scored already."""
+    rows = list(group_rows(episodes).values())
 
     def cut(kept: Sequence[list[EpisodeRow]]) -> Slice:
         metrics = estimate(columns(kept), seed=seed, resamples=resamples)

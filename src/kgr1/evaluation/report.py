@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from kgr1.evaluation.bootstrap import Metric
 from kgr1.evaluation.compare import Comparison
-from kgr1.evaluation.metrics import SHARES, Slice, Summary
+from kgr1.evaluation.metrics import METRIC_VERSION, SHARES, Slice, Summary
+from kgr1.evaluation.variants import VARIANTS
 
 LABELS = {
     "f1": "F1 (macro)",
@@ -29,6 +30,16 @@ LABELS = {
     "union_em": "exact match, union of runs",
     "union_retrieval": "retrieval rate, union of runs",
     "union_generated_tokens": "generated tokens, all runs",
+    "rog_hit": "RoG Hit (substring)",
+    "rog_accuracy": "RoG accuracy (substring)",
+    "rog_f1": "RoG F1 (substring, capped at 1)",
+    "tog_em": "ToG EM (substring either way)",
+    "hit_f1": "Hit = F1 > 0",
+    "token_f1": "token F1",
+    "substring_retrieval": "substring retrieval",
+    "judge_recall": "LLM judge, gold entities named",
+    "judge_any": "LLM judge, some gold entity named",
+    "judge_all": "LLM judge, all gold entities named",
 }
 """What tables call a metric, in the order in which they list them."""
 
@@ -37,21 +48,12 @@ _SLICE_METRICS = ("f1", "hit1", "em", "retrieval", "turns", "generated_tokens")
 
 def is_share(name: str) -> bool:
     """True for metrics between 0 and 1, which tables show in percent."""
-    return name.startswith("pass@") or name.removeprefix("union_") in SHARES
+    return name.startswith(("pass@", "judge_")) or name in VARIANTS or name.removeprefix("union_") in SHARES
 
 
 def summary_table(summary: Summary) -> str:
     """Markdown: one row a headline metric with its 95% interval, then one table for each way to slice the questions."""
-    whole = summary.overall
-    lines = [
-        f"{whole.questions} questions, {whole.episodes} episodes; 95% bootstrap intervals over questions "
-        f"({summary.resamples} resamples, seed {summary.seed}); metric version {summary.metric_version}.",
-        "",
-        *_rows(
-            ("metric", "value", "95% interval"),
-            [(label(n), _value(n, m.value), _interval(n, m)) for n, m in _ordered(whole.metrics).items()],
-        ),
-    ]
+    lines = _whole(summary.overall, summary.seed, summary.resamples, summary.metric_version)
     sections = {"hops": summary.by_hops, "question kind": summary.by_kind, "data set": summary.by_dataset}
     for title, slices in sections.items():
         if slices:
@@ -59,18 +61,35 @@ def summary_table(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def slice_table(whole: Slice, *, seed: int, resamples: int) -> str:
+    """Markdown: one row a metric with its 95% interval."""
+    return "\n".join(_whole(whole, seed, resamples, METRIC_VERSION)) + "\n"
+
+
+def _whole(whole: Slice, seed: int, resamples: int, version: int) -> list[str]:
+    return [
+        f"{whole.questions} questions, {whole.episodes} episodes; 95% bootstrap intervals over questions "
+        f"({resamples} resamples, seed {seed}); metric version {version}.",
+        "",
+        *markdown_table(
+            ("metric", "value", "95% interval"),
+            [(label(n), shown(n, m.value), interval(n, m)) for n, m in ordered(whole.metrics).items()],
+        ),
+    ]
+
+
 def comparison_table(comparison: Comparison, before: str = "before", after: str = "after") -> str:
     """Markdown: both runs and the difference after - before; a star marks intervals that do not contain 0."""
     rows = []
-    for name, change in _ordered(comparison.difference).items():
+    for name, change in ordered(comparison.difference).items():
         star = " *" if change.low > 0 or change.high < 0 else ""
         rows.append(
             (
                 label(name),
-                _value(name, comparison.before[name].value),
-                _value(name, comparison.after[name].value),
-                _value(name, change.value, signed=True) + star,
-                _interval(name, change, signed=True),
+                shown(name, comparison.before[name].value),
+                shown(name, comparison.after[name].value),
+                shown(name, change.value, signed=True) + star,
+                interval(name, change, signed=True),
             )
         )
     left_out = comparison.only_before + comparison.only_after
@@ -78,7 +97,7 @@ def comparison_table(comparison: Comparison, before: str = "before", after: str 
     lines = [
         f"{comparison.questions} questions in both runs; paired 95% bootstrap intervals; * where 0 is outside.{note}",
         "",
-        *_rows(("metric", before, after, "difference", "95% interval"), rows),
+        *markdown_table(("metric", before, after, "difference", "95% interval"), rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -93,19 +112,20 @@ def _slice_table(title: str, slices: Mapping[str, Slice]) -> list[str]:
     rows = []
     for key, part in slices.items():
         cells = [
-            f"{_value(n, part.metrics[n].value)} {_interval(n, part.metrics[n])}" if n in part.metrics else "-"
+            f"{shown(n, part.metrics[n].value)} {interval(n, part.metrics[n])}" if n in part.metrics else "-"
             for n in names
         ]
         rows.append((key, str(part.questions), *cells))
-    return _rows((title, "questions", *(label(name) for name in names)), rows)
+    return markdown_table((title, "questions", *(label(name) for name in names)), rows)
 
 
-def _ordered(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """In the order of :data:`LABELS`; ``pass@k`` and anything else follows."""
+def ordered(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Metrics in the order of :data:`LABELS`; ``pass@k`` and anything else follows."""
     return {name: metrics[name] for name in [*LABELS, *(n for n in metrics if n not in LABELS)] if name in metrics}
 
 
-def _value(name: str, value: float, signed: bool = False) -> str:
+def shown(name: str, value: float, signed: bool = False) -> str:
+    """The value of a metric as tables show it."""
     sign = "+" if signed else ""
     if is_share(name):
         return f"{_rounded(100 * value, 1):{sign}.1f} {'points' if signed else '%'}"
@@ -116,14 +136,15 @@ def _rounded(value: float, digits: int) -> float:
     return round(value, digits) + 0.0  # no "-0.0"
 
 
-def _interval(name: str, metric: Metric, signed: bool = False) -> str:
+def interval(name: str, metric: Metric, signed: bool = False) -> str:
+    """The 95% interval of a metric as tables show it."""
     low, high = (
-        _value(name, bound, signed).removesuffix(" %").removesuffix(" points") for bound in (metric.low, metric.high)
+        shown(name, bound, signed).removesuffix(" %").removesuffix(" points") for bound in (metric.low, metric.high)
     )
     return f"[{low}, {high}]"
 
 
-def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table; the first column is text, the others are numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return ["| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines]

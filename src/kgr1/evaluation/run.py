@@ -4,6 +4,7 @@
 
     OUT/run.json         the settings the folder was made with; a run with other settings is refused
     OUT/episodes.jsonl   one finished episode a line, in the order in which they finished
+    OUT/sessions.jsonl   one line for each time the command ran: how much it finished in how many seconds
     OUT/summary.json     the headline metrics, written when every episode is there
     OUT/summary.md       the same as tables
 """
@@ -11,14 +12,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kgr1.errors import EvaluationError, KGR1Error
+from kgr1.evaluation.costs import Session
 from kgr1.evaluation.files import Journal, locked, read_episodes, write_whole
 from kgr1.evaluation.metrics import METRIC_VERSION, Key, Summary, summarise
 from kgr1.evaluation.report import summary_table
@@ -28,6 +34,7 @@ EpisodeRunner = Callable[[Question, int], Awaitable[Episode]]
 """Plays one episode of a question; the number is the index of the sample."""
 
 RUN_FILE, EPISODES_FILE, SUMMARY_FILE, TABLE_FILE = "run.json", "episodes.jsonl", "summary.json", "summary.md"
+SESSIONS_FILE = "sessions.jsonl"
 _FAILURES = (StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR)
 _SHOWN_DIFFERENCES = 8
 _ABSENT = "absent"
@@ -83,7 +90,11 @@ async def evaluate(
         try:
             finished = _finished(found, wanted, out)
             todo = ((question, entry[1]) for entry, question in wanted.items() if entry not in finished)
-            await _play(todo, runner, journal, concurrency, _Counter(len(wanted), len(finished), progress))
+            counter = _Counter(len(wanted), len(finished), progress)
+            try:
+                await _play(todo, runner, journal, concurrency, counter)
+            finally:
+                _log_session(out, counter.session(concurrency))
         finally:
             journal.close()
         summary = summarise(read_episodes(out / EPISODES_FILE), seed=bootstrap_seed)
@@ -97,11 +108,42 @@ class _Counter:
 
     def __init__(self, total: int, resumed: int, progress: Callable[[Progress], None] | None) -> None:
         self.total, self.resumed, self.done, self.progress = total, resumed, resumed, progress
+        self._tokens, self._started = 0, time.monotonic()
 
     def count(self, episode: Episode) -> None:
         self.done += 1
+        self._tokens += episode.usage.generated_tokens
         if self.progress is not None:
             self.progress(Progress(done=self.done, total=self.total, resumed=self.resumed, episode=episode))
+
+    def session(self, concurrency: int) -> Session:
+        """What was finished since the start."""
+        return Session(
+            concurrency=concurrency,
+            episodes=self.done - self.resumed,
+            generated_tokens=self._tokens,
+            seconds=time.monotonic() - self._started,
+        )
+
+
+def _log_session(out: Path, session: Session) -> None:
+    """Add a line to the log of sessions, unless nothing was played; a full disk must not hide what went wrong."""
+    if session.episodes:
+        with contextlib.suppress(OSError), (out / SESSIONS_FILE).open("a") as file:
+            file.write(session.model_dump_json() + "\n")
+
+
+def read_sessions(out: Path) -> list[Session]:
+    """The sessions of a run; empty for a folder that has none. Lines that are no session are left out."""
+    found = []
+    try:
+        lines = (out / SESSIONS_FILE).read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            found.append(Session.model_validate_json(line))
+    return found
 
 
 async def _play(

@@ -80,13 +80,15 @@ class AnswerScore(Record):
 class GoldIndex:
     """Gold entities of one question, found by normalised surface form or by id.
 
-    Unique by id, or by normalised label where there is no id; an entity with neither is dropped.
+    Unique by id, or by normalised label where there is no id; an entity with neither is dropped. ``entities`` has the
+    first mention of each, in the order of their numbers.
     """
 
     def __init__(self, gold: Iterable[GoldAnswer]) -> None:
         numbers: dict[tuple[str, str], int] = {}
         forms: dict[str, set[int]] = {}
         self._by_id: dict[str, int] = {}
+        entities: list[GoldAnswer] = []
         for answer in gold:
             names = {normalise(name) for name in (answer.label, *answer.aliases)} - {""}
             label = normalise(answer.label)
@@ -94,15 +96,17 @@ class GoldIndex:
                 continue
             key = ("id", answer.id) if answer.id else ("label", label)
             number = numbers.setdefault(key, len(numbers))
+            if number == len(entities):
+                entities.append(answer)
             if answer.id:
                 self._by_id[answer.id] = number
             for name in names:
                 forms.setdefault(name, set()).add(number)
         self._by_form = {form: tuple(sorted(found)) for form, found in forms.items()}
-        self._size = len(numbers)
+        self.entities = tuple(entities)
 
     def __len__(self) -> int:
-        return self._size
+        return len(self.entities)
 
     def matches(self, name: str, ids: Iterable[str | None] = ()) -> set[int]:
         """Numbers of the gold entities that ``name`` (or one of its ``ids``) can stand for.

@@ -1,0 +1,51 @@
+"""``kgr1 report``: evaluations as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgr1.cli.console import note, one_line
+
+
+def report(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Folders of evaluations; NAME is what the page says.")
+    ],
+    target: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="The page.")],
+    title: Annotated[str, typer.Option(help="The heading of the page.")] = "",
+    examples: Annotated[int, typer.Option(min=0, help="Questions of each data set that are shown whole.")] = 100,
+) -> None:
+    """Write one self-contained page: tables, pictures and single episodes of one or several evaluations.
+
+    Runs on the same questions are compared with each other.
+    """
+    from kgr1.evaluation.files import write_whole
+    from kgr1.evaluation.page import build_page
+    from kgr1.evaluation.runs import Run
+
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"the page needs a name that ends in .html; got {target.name}.", param_hint="--out")
+    loaded = []
+    for spec in runs:
+        name, folder = named(spec)
+        loaded.append(Run.load(folder, system=name, examples=examples))
+    for number, run in enumerate(loaded):
+        datasets = dict.fromkeys(row.key[0] for row in run.rows)
+        run.dataset = ", ".join(datasets)
+        if any(other.system == run.system for other in loaded[:number]):
+            run.system = f"{run.system} ({number + 1})"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, build_page(title, loaded))
+    note(f"The report is {one_line(str(target))}; open it in a browser.")
+
+
+def named(spec: str) -> tuple[str, Path]:
+    """``NAME=RUN`` as its parts; without a name, that of the folder."""
+    name, equals, place = spec.partition("=")
+    if not equals or Path(spec).exists():
+        name, place = "", spec
+    path = Path(place).expanduser()
+    return name or (path if path.is_dir() else path.parent).resolve().name, path

@@ -1,0 +1,118 @@
+"""What episodes cost: tokens by kind, seconds by turn, and how many questions a second a run got through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from kgr1.types import Episode, Record, Turn
+
+THOUGHT_END = "</think>"
+
+
+class TokenKinds(Record):
+    """Where the text of an episode comes from, in tokens (or characters, where a policy writes text; see ``unit``).
+
+    ``prompt`` is the system prompt with the question, ``thought`` and ``action`` what the model wrote, ``observation``
+    what the graph's answers added.
+    """
+
+    prompt: float = 0.0
+    thought: float = 0.0
+    action: float = 0.0
+    observation: float = 0.0
+
+
+class Spread(Record):
+    """Median and 95th percentile of some seconds."""
+
+    p50: float
+    p95: float
+    n: int
+
+
+class Session(Record):
+    """One stretch of an evaluation, from start to end or interruption: what was finished in how many seconds."""
+
+    concurrency: int
+    episodes: int
+    generated_tokens: int
+    seconds: float
+
+
+class Throughput(Record):
+    """Episodes and generated tokens a second, over all sessions at one concurrency."""
+
+    concurrency: int
+    episodes: int
+    episodes_per_s: float
+    tokens_per_s: float
+
+
+def counts_tokens(episode: Episode) -> bool:
+    """True if the episode was played with token ids, so that its parts can be counted in tokens."""
+    return bool(episode.prompt_ids) or any(turn.token_ids for turn in episode.turns)
+
+
+def token_kinds(episode: Episode) -> TokenKinds:
+    """Tokens by kind, or characters if the episode has no token ids.
+
+    A turn is sampled as one piece, so its tokens are split into thought and action in proportion to their characters.
+    """
+    by_token = counts_tokens(episode)
+    thought = action = observation = 0.0
+    for turn in episode.turns:
+        size = float(len(turn.token_ids) if by_token else len(turn.text))
+        share = _thought_share(turn)
+        thought += share * size
+        action += (1 - share) * size
+        observation += len(turn.information_ids) if by_token else len(turn.information)
+    prompt = float(len(episode.prompt_ids) if by_token else len(episode.prompt))
+    return TokenKinds(prompt=prompt, thought=thought, action=action, observation=observation)
+
+
+def _thought_share(turn: Turn) -> float:
+    end = turn.text.find(THOUGHT_END)
+    if end < 0:
+        # Neither a finished thought nor, mostly, an action: what was written counts as thinking aloud.
+        return 1.0 if turn.query is None and turn.answer is None else 0.0
+    return (end + len(THOUGHT_END)) / len(turn.text)
+
+
+def mean_kinds(kinds: Sequence[TokenKinds]) -> TokenKinds:
+    """The mean of every kind; zeros for none."""
+    if not kinds:
+        return TokenKinds()
+    table = np.array([[kind.prompt, kind.thought, kind.action, kind.observation] for kind in kinds]).mean(axis=0)
+    prompt, thought, action, observation = (float(value) for value in table)
+    return TokenKinds(prompt=prompt, thought=thought, action=action, observation=observation)
+
+
+def spread(seconds: Iterable[float]) -> Spread | None:
+    """Percentiles by linear interpolation; None without any value.
+
+    >>> spread([1.0, 2.0, 3.0])
+    Spread(p50=2.0, p95=2.9, n=3)
+    """
+    values = np.fromiter(seconds, dtype=np.float64)
+    if not len(values):
+        return None
+    p50, p95 = (float(value) for value in np.quantile(values, [0.5, 0.95]))
+    return Spread(p50=p50, p95=p95, n=len(values))
+
+
+def throughput(sessions: Iterable[Session]) -> list[Throughput]:
+    """Rates by concurrency, ascending; sessions that finished nothing are left out."""
+    groups: dict[int, list[Session]] = {}
+    for session in sessions:
+        if session.episodes and session.seconds > 0:
+            groups.setdefault(session.concurrency, []).append(session)
+    found = []
+    for concurrency, group in sorted(groups.items()):
+        seconds = sum(session.seconds for session in group)
+        episodes = sum(session.episodes for session in group)
+        tokens = sum(session.generated_tokens for session in group)
+        rates = {"episodes_per_s": episodes / seconds, "tokens_per_s": tokens / seconds}
+        found.append(Throughput(concurrency=concurrency, episodes=episodes, **rates))
+    return found

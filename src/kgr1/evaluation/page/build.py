@@ -1,0 +1,262 @@
+"""Fill the template of the report.
+
+Everything that comes from graphs, questions and models is escaped by the template engine or, for the example browser,
+travels as JSON that the page's one script turns into text nodes. The page's own policy lets no other script run and
+nothing be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import kgr1
+from kgr1.evaluation.bootstrap import RESAMPLES
+from kgr1.evaluation.causes import OUTCOMES, Cause
+from kgr1.evaluation.costs import spread, throughput
+from kgr1.evaluation.metrics import METRIC_VERSION
+from kgr1.evaluation.page import charts
+from kgr1.evaluation.page.text import json_for_html, visible
+from kgr1.evaluation.report import interval, label, ordered, shown
+from kgr1.evaluation.results import EFFICIENCY, pair, seconds
+from kgr1.evaluation.runs import Run
+from kgr1.types import ErrorCode
+
+HEADLINE = ("f1", "hit1", "hit_any", "em", "retrieval", "answered", "valid_queries", "generated_tokens")
+KINDS = {"prompt": "system prompt", "thought": "thought", "action": "query or answer", "observation": "observation"}
+_PAIRED = ("f1", "hit1", "em", "retrieval", "generated_tokens")
+
+
+def build_page(title: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> str:
+    """The whole page for runs of one or several systems on one or several data sets.
+
+    Without matplotlib the page says where the pictures would be. Equal runs give equal pages.
+    """
+    datasets = list(dict.fromkeys(run.dataset for run in runs))
+    pictures: list[str] = []
+    sections = [_section(name, [run for run in runs if run.dataset == name], pictures) for name in datasets]
+    script, style = _asset("page.js"), _asset("page.css")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["visible"] = visible
+    return environment.from_string(_asset("page.html")).render(
+        title=title or "Evaluation",
+        sections=sections,
+        notes=notes,
+        pictures=charts.available(),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(style),
+        data=Markup(json_for_html(_examples(runs))),
+        examples=any(run.examples for run in runs),
+        version=kgr1.__version__,
+        metric_version=METRIC_VERSION,
+        resamples=RESAMPLES,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("kgr1.evaluation.page") / name).read_text("utf-8")
+
+
+def _examples(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for run in runs:
+        for place in sorted(run.examples):
+            for example in run.examples[place]:
+                found.append({"system": run.system, "dataset": run.dataset, "place": place, **example})
+    found.sort(key=lambda example: (example["dataset"], example["place"]))
+    return [_all_visible(example) for example in found]
+
+
+def _all_visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {key: _all_visible(inner) for key, inner in value.items()}
+    return [_all_visible(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _section(dataset: str, runs: Sequence[Run], pictures: list[str]) -> dict[str, Any]:
+    """Everything that is shown of one data set."""
+    return {
+        "dataset": dataset or "all questions",
+        "headline": _headline(runs),
+        "all_metrics": _all_metrics(runs),
+        "figures": [figure for figure in _figures(runs, pictures) if figure["table"]["rows"]],
+        "pairs": _pairs(runs),
+        "efficiency": _efficiency(runs),
+    }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {"header": list(header), "rows": [list(row) for row in rows]}
+
+
+def _cell(run: Run, name: str) -> str:
+    metric = run.summary.metrics.get(name) or run.more_metrics.get(name)
+    return "–" if metric is None else f"{shown(name, metric.value)} {interval(name, metric)}"
+
+
+def _headline(runs: Sequence[Run]) -> dict[str, Any]:
+    """One row a system; for several samples, a second row with the union of the runs."""
+    rows = []
+    for run in runs:
+        count = f"{run.summary.overall.questions}"
+        rows.append([run.system, count, *(_cell(run, name) for name in HEADLINE)])
+        if "union_f1" in run.summary.metrics:
+            samples = round(run.summary.overall.episodes / max(run.summary.overall.questions, 1))
+            union = [_cell(run, f"union_{name}") for name in HEADLINE]
+            rows.append([f"{run.system}: union of {samples} runs", count, *union])
+    return _table(["system", "questions", *(label(name) for name in HEADLINE)], rows)
+
+
+def _all_metrics(runs: Sequence[Run]) -> dict[str, Any]:
+    names = ordered({name: m for run in runs for name, m in (*run.summary.metrics.items(), *run.more_metrics.items())})
+    rows = [[label(name), *(_cell(run, name) for run in runs)] for name in names]
+    return _table(["metric", *(run.system for run in runs)], rows)
+
+
+def _pairs(runs: Sequence[Run]) -> dict[str, Any]:
+    """Every pair of systems, question by question."""
+    rows = []
+    for number, first in enumerate(runs):
+        for second in runs[number + 1 :]:
+            found = pair(first, second)
+            if found is None:
+                continue
+            cells = []
+            for name in _PAIRED:
+                change = found.difference.get(name)
+                star = " *" if change is not None and (change.low > 0 or change.high < 0) else ""
+                value = "–" if change is None else shown(name, change.value, signed=True)
+                cells.append(f"{value} {interval(name, change, signed=True) if change else ''}{star}")
+            rows.append([f"{second.system} − {first.system}", str(found.questions), *cells])
+    return _table(["difference", "questions", *(label(name) for name in _PAIRED)], rows)
+
+
+Draw = Callable[[list[str]], None]
+
+
+def _figures(runs: Sequence[Run], pictures: list[str]) -> Iterable[dict[str, Any]]:
+    """Pictures, each with the numbers behind it; in the order of the page."""
+    names = [charts.name_of(run) for run in runs]
+
+    def figure(title: str, caption: str, draw: Draw, table: dict[str, Any]) -> dict[str, Any]:
+        if table["rows"] and charts.available():
+            draw(pictures)
+            return {"title": title, "caption": caption, "svg": Markup(pictures[-1]), "table": table}
+        return {"title": title, "caption": caption, "svg": "", "table": table}
+
+    def bars(parts: Mapping[str, Sequence[float]], unit: str) -> Draw:
+        return partial(charts.stacked, names, parts, unit)
+
+    yield figure(
+        "Accuracy against generated tokens",
+        "Up and to the left is better. With several runs of a question: the union of their answers, the sum of their "
+        "tokens.",
+        partial(charts.accuracy_by_tokens, runs),
+        _table(
+            ["system", "F1", "Hit@1", "generated tokens"],
+            [[run.system, *(_best(run, name) for name in ("f1", "hit1", "generated_tokens"))] for run in runs],
+        ),
+    )
+    yield figure("Accuracy by hops", "F1 with 95% intervals.", partial(charts.accuracy_by_hops, runs), _hops(runs))
+    yield figure(
+        "Seconds of an episode",
+        "With several episodes at once this includes waiting for the others; only a run with one at a time gives the "
+        "latency of a single question.",
+        partial(charts.latency, runs),
+        _speed(runs),
+    )
+    yield figure(
+        "Seconds by turn",
+        "Means over the episodes that reached the turn.",
+        partial(charts.turn_times, runs),
+        _turns(runs),
+    )
+    unit = "tokens" if all(run.in_tokens for run in runs) else "characters"
+    comparable = unit == "tokens" or not any(run.in_tokens for run in runs)
+    means = [run.mean_kinds.model_dump() for run in runs]
+    kinds = {text: [mean[kind] for mean in means] for kind, text in KINDS.items()}
+    note = "" if comparable else " Some of these systems count in tokens and some in characters; do not compare them."
+    yield figure(
+        f"{unit.capitalize()} by kind",
+        f"Mean {unit} of an episode. A turn is sampled as one piece; thought and query share it by characters.{note}",
+        bars(kinds, f"{unit} of an episode"),
+        _shares(runs, kinds, lambda value: f"{value:.1f}"),
+    )
+    outcomes = [*OUTCOMES[:2], *(code.value for code in ErrorCode), *OUTCOMES[2:]]
+    calls = {name: [run.calls[name] / max(len(run.rows), 1) for run in runs] for name in outcomes}
+    yield figure(
+        "Graph calls by outcome", "Calls of an episode.", bars(calls, "calls"), _shares(runs, calls, "{:.3f}".format)
+    )
+    causes = {c.value: [100 * run.causes[c] / max(len(run.rows), 1) for run in runs] for c in Cause}
+    yield figure(
+        "What became of the episodes",
+        "The first cause that fits, in the order of the legend; the metrics page of the documentation defines them.",
+        bars(causes, "% of the episodes"),
+        _shares(runs, causes, "{:.1f} %".format),
+    )
+
+
+def _best(run: Run, name: str) -> str:
+    return _cell(run, f"union_{name}" if f"union_{name}" in run.summary.metrics else name)
+
+
+def _hops(runs: Sequence[Run]) -> dict[str, Any]:
+    rows = []
+    for run in runs:
+        for hop, part in run.summary.by_hops.items():
+            f1 = part.metrics.get("f1")
+            if f1 is not None:
+                rows.append([run.system, hop, str(part.questions), f"{shown('f1', f1.value)} {interval('f1', f1)}"])
+    return _table(["system", "hops", "questions", "F1"], rows)
+
+
+def _efficiency(runs: Sequence[Run]) -> dict[str, Any]:
+    """Calls and tokens of an episode, then its seconds and the rates."""
+    rows = []
+    for run in runs:
+        counts = [shown(name, run.summary.metrics[name].value) for name in EFFICIENCY if name in run.summary.metrics]
+        rows += [[name, *counts, *speed] for name, *speed in _speed([run])["rows"]]
+    return _table(["system", *map(label, EFFICIENCY), *_SPEED], rows)
+
+
+_SPEED = ("p50 s", "p95 s", "episodes at once", "episodes/s", "generated tokens/s")
+
+
+def _speed(runs: Sequence[Run]) -> dict[str, Any]:
+    """One row a concurrency, so that a rate never mixes two of them."""
+    rows = []
+    for run in runs:
+        found = spread(run.seconds)
+        if found is None:
+            continue
+        rates = [
+            [str(rate.concurrency), seconds(rate.episodes_per_s), seconds(rate.tokens_per_s)]
+            for rate in throughput(run.sessions)
+        ]
+        rows += [[run.system, seconds(found.p50), seconds(found.p95), *rate] for rate in rates or [["–", "–", "–"]]]
+    return _table(["system", *_SPEED], rows)
+
+
+def _turns(runs: Sequence[Run]) -> dict[str, Any]:
+    rows = [
+        [run.system, str(n), str(t.turns), seconds(t.generate_s / t.turns), seconds(t.graph_s / t.turns)]
+        for run in runs
+        for n, t in enumerate(run.turn_times, start=1)
+    ]
+    return _table(["system", "turn", "episodes", "model s", "graph s"], rows)
+
+
+def _shares(runs: Sequence[Run], parts: Mapping[str, Sequence[float]], text: Callable[[float], str]) -> dict[str, Any]:
+    kept = {name: values for name, values in parts.items() if any(values)}
+    rows = [[run.system, *(text(values[place]) for values in kept.values())] for place, run in enumerate(runs)]
+    return _table(["system", *kept], rows if kept else [])

@@ -1,0 +1,53 @@
+"""What became of an episode, and how its calls of the graph ended."""
+
+from __future__ import annotations
+
+import pytest
+from eval_episodes import asked, played, question
+
+from kgr1.evaluation.causes import OUTCOMES, Cause, call_outcomes, cause
+from kgr1.types import Episode, ErrorCode, StopReason, Turn
+
+TWO = ("Paris", "Rome")
+
+
+def said(answers: list[str] | None, seen: tuple[str, ...] = ("Oslo",), stop: StopReason | None = None) -> Episode:
+    return played(question(1, TWO), answers, turns=[asked(*seen)] if seen else [], stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("episode", "expected"),
+    [
+        (said(["rome", "PARIS"]), Cause.RIGHT),
+        (said(None, stop=StopReason.POLICY_ERROR), Cause.MODEL_FAILED),
+        (said(None, stop=StopReason.GRAPH_ERROR), Cause.GRAPH_FAILED),
+        (said(["Paris", "Rome"], stop=StopReason.GRAPH_ERROR), Cause.GRAPH_FAILED),
+        (said(None), Cause.TURNS_USED_UP),
+        (said(None, stop=StopReason.CONTEXT_FULL), Cause.CONTEXT_FULL),
+        (said([]), Cause.NO_ANSWER),
+        (said(["", " "]), Cause.NO_ANSWER),
+        (said(["Rome"]), Cause.INCOMPLETE),
+        (said(["Rome", "Paris", "Oslo"]), Cause.SURPLUS),
+        (said(["Rome", "Oslo"]), Cause.MIXED),
+        (said(["Oslo"], seen=("Paris", "Oslo")), Cause.NOT_PICKED),
+        (said(["Oslo"], seen=()), Cause.NOT_ASKED),
+        (said(["oslo"]), Cause.WRONG_PATH),
+        (said(["Bern"]), Cause.INVENTED),
+    ],
+    ids=lambda value: value.value if isinstance(value, Cause) else "",
+)
+def test_causes(episode: Episode, expected: Cause) -> None:
+    assert cause(episode) is expected
+
+
+def test_a_query_that_failed_is_no_use_of_the_graph() -> None:
+    turn = asked(error=ErrorCode.ENTITY_NOT_FOUND)
+    assert cause(played(question(1), ["Oslo"], turns=[turn])) is Cause.NOT_ASKED
+
+
+def test_call_outcomes() -> None:
+    turns = [asked("Paris"), asked("Paris"), asked(error=ErrorCode.NO_RESULTS), Turn(text="hm"), Turn(text="hm")]
+    found = call_outcomes(played(question(1), ["Paris"], turns=turns))
+    assert found == {"result": 1, "repeated": 1, "KG_NO_RESULTS": 1, "not a query": 2}
+    assert set(found) <= {*OUTCOMES, *ErrorCode}
+    assert call_outcomes(played(question(1), ["Paris"])) == {}
