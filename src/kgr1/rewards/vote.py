@@ -48,6 +48,4 @@ def count_votes(ballots: Sequence[Ballot]) -> list[Candidate]:
             if identifier is not None:
                 ids[form] = min(ids.get(form, (place, run, identifier)), (place, run, identifier))
     order = sorted(names, key=lambda form: (-votes[form], names[form][:2], form))
-    return [
-        Candidate(f, names[f][2], ids[f][2] if f in ids else None, votes[f], names[f][:2], first[f]) for f in order
-    ]
+    return [Candidate(f, names[f][2], ids[f][2] if f in ids else None, votes[f], names[f][:2], first[f]) for f in order]
