@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from kgr1.config import Settings
     from kgr1.datasets.expert import Step
     from kgr1.graph.api import KnowledgeGraph
+    from kgr1.grpo.coldstart import Example
     from kgr1.types import Question
+
+    Layout = Callable[[Any], list[Example]]
+    """Makes training examples with a tokenizer."""
 
 
 def coldstart(
@@ -43,6 +48,13 @@ def coldstart(
     limit: Limit = None,
     config: Config = None,
     overrides: Overrides = None,
+    planner: Annotated[
+        bool,
+        typer.Option(
+            "--planner",
+            help="Train the planner of the baseline RoG instead: from a question to the relations of a shortest path.",
+        ),
+    ] = False,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -66,20 +78,27 @@ def coldstart(
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), open_graph(graph) as opened:
         record = runs.run_record(
-            "coldstart",
+            "coldstart --planner" if planner else "coldstart",
             settings,
-            ("agent", "coldstart"),
+            ("baseline", "coldstart") if planner else ("agent", "coldstart"),
             seed=seed,
             model=name,
             graph=runs.graph_record(graph, opened.info()),
             questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
         )
-        trajectories = expert_trajectories(asked, opened, settings)
-        note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
+        layout: Layout
+        if planner:
+            pairs = plans(asked, opened, settings)
+            note(f"{len(pairs)} relation paths of {len({prompt for prompt, _ in pairs})} questions.")
+            layout = planner_layout(pairs)
+        else:
+            trajectories = expert_trajectories(asked, opened, settings)
+            note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
+            layout = agent_layout(trajectories, opened, settings)
         loading.require(loading.TRAINING)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        fine_tune(name, trajectories, opened, target, settings, going_on=going_on)
+        fine_tune(name, layout, target, settings, going_on=going_on)
 
 
 def expert_trajectories(
@@ -107,24 +126,61 @@ def expert_trajectories(
     return found
 
 
-def fine_tune(
-    name: str,
-    trajectories: list[tuple[Question, list[Step]]],
-    graph: KnowledgeGraph,
-    target: Path,
-    settings: Settings,
-    *,
-    going_on: bool,
-) -> None:
-    """Fine-tune a model on trajectories with a progress bar and a closing table."""
+def plans(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> list[tuple[str, str]]:
+    """What a planner reads and is to write; raises :class:`kgr1.errors.DatasetError` if no question has a path."""
+    from kgr1.baselines.plans import plan_prompt, plan_target
+    from kgr1.datasets.plans import planner_pairs
+    from kgr1.errors import DatasetError
+
+    with busy("Walking the graph"):
+        found = planner_pairs(
+            questions,
+            graph,
+            count=settings.coldstart.trajectories,
+            seed=settings.coldstart.seed,
+            max_hops=settings.baseline.depth,
+            backward=settings.baseline.backward,
+        )
+    if not found:
+        raise DatasetError(
+            f"None of the {len(questions)} questions has a path of at most {settings.baseline.depth} relations from a "
+            "topic to an answer; check that questions and graph belong together, or set baseline.backward=true."
+        )
+    return [(plan_prompt(question), plan_target(path)) for question, path in found]
+
+
+def planner_layout(pairs: list[tuple[str, str]]) -> Layout:
+    """Lays out what a planner is trained on."""
+
+    def layout(tokenizer: Any) -> list[Example]:
+        from kgr1.grpo.coldstart import text_examples
+
+        return text_examples(pairs, tokenizer)
+
+    return layout
+
+
+def agent_layout(trajectories: list[tuple[Question, list[Step]]], graph: KnowledgeGraph, settings: Settings) -> Layout:
+    """Lays out what the agent is trained on."""
+
+    def layout(tokenizer: Any) -> list[Example]:
+        from kgr1.grpo.coldstart import build_examples
+
+        return build_examples(trajectories, graph, tokenizer, settings.agent)
+
+    return layout
+
+
+def fine_tune(name: str, layout: Layout, target: Path, settings: Settings, *, going_on: bool) -> None:
+    """Fine-tune a model on what ``layout`` makes, with a progress bar and a closing table."""
     from kgr1.cli.loading import no_stdout
-    from kgr1.grpo.coldstart import build_examples, train_coldstart
+    from kgr1.grpo.coldstart import train_coldstart
     from kgr1.models.weights import load_model
 
     with busy(f"Loading {name}"):
         loaded = load_model(name, merge=False)
     with busy("Laying out the trajectories"):
-        examples = build_examples(trajectories, graph, loaded.tokenizer, settings.agent)
+        examples = layout(loaded.tokenizer)
     losses: list[float] = []
     with StepBar("Cold start", "step") as bar:
 
@@ -134,7 +190,7 @@ def fine_tune(
 
         with keeping(lambda: what_is_kept(target, bar)), no_stdout():
             policy = train_coldstart(loaded, examples, target, settings.coldstart, resume=going_on, on_step=report)
-        rows: list[tuple[str, str]] = [("trajectories", str(len(examples))), ("time", duration(bar.seconds))]
+        rows: list[tuple[str, str]] = [("examples", str(len(examples))), ("time", duration(bar.seconds))]
     if losses:
         rows.insert(1, ("loss, first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"))
     out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))

@@ -30,6 +30,16 @@ QuestionsSpec = Annotated[
         help="A folder with questions.jsonl, a question file, or 'countries' for the questions that come with kgr1.",
     ),
 ]
+ModelSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A model or adapter (folder or hub name), or the address of an OpenAI-compatible server (URL#MODEL if it "
+        "has several models).",
+    ),
+]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]
 Split = Annotated[
     str | None,
