@@ -93,7 +93,7 @@ async def follow(run: Run, paths: Sequence[Path]) -> list[Walk]:
     for path in paths:
         walks = [Walk(topic) for topic in dict.fromkeys(run.question.topics)]
         for hop in path:
-            walks = await grow(run, walks, lambda walk, hop=hop: (hop,), run.settings.max_walks)
+            walks = await grow(run, walks, dict.fromkeys(walks, (hop,)).__getitem__, run.settings.max_walks)
         found.update(dict.fromkeys(walks))
     return list(found)[: run.settings.max_walks]
 

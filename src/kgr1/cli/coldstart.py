@@ -86,15 +86,7 @@ def coldstart(
             graph=runs.graph_record(graph, opened.info()),
             questions=runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit),
         )
-        layout: Layout
-        if planner:
-            pairs = plans(asked, opened, settings)
-            note(f"{len(pairs)} relation paths of {len({prompt for prompt, _ in pairs})} questions.")
-            layout = planner_layout(pairs)
-        else:
-            trajectories = expert_trajectories(asked, opened, settings)
-            note(f"{len(trajectories)} expert trajectories from {len(asked)} questions.")
-            layout = agent_layout(trajectories, opened, settings)
+        layout = (planner_material if planner else agent_material)(asked, opened, settings)
         loading.require(loading.TRAINING)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
@@ -126,6 +118,26 @@ def expert_trajectories(
     return found
 
 
+def agent_material(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> Layout:
+    """What the agent is trained on; says how much that is."""
+    trajectories = expert_trajectories(questions, graph, settings)
+    note(f"{len(trajectories)} expert trajectories from {len(questions)} questions.")
+    return agent_layout(trajectories, graph, settings)
+
+
+def planner_material(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> Layout:
+    """What a planner is trained on; says how much that is."""
+    pairs = plans(questions, graph, settings)
+    note(f"{len(pairs)} relation paths of {len({prompt for prompt, _ in pairs})} questions.")
+
+    def layout(tokenizer: Any) -> list[Example]:
+        from kgr1.grpo.coldstart import text_examples
+
+        return text_examples(pairs, tokenizer)
+
+    return layout
+
+
 def plans(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> list[tuple[str, str]]:
     """What a planner reads and is to write; raises :class:`kgr1.errors.DatasetError` if no question has a path."""
     from kgr1.baselines.plans import plan_prompt, plan_target
@@ -147,17 +159,6 @@ def plans(questions: list[Question], graph: KnowledgeGraph, settings: Settings) 
             "topic to an answer; check that questions and graph belong together, or set baseline.backward=true."
         )
     return [(plan_prompt(question), plan_target(path)) for question, path in found]
-
-
-def planner_layout(pairs: list[tuple[str, str]]) -> Layout:
-    """Lays out what a planner is trained on."""
-
-    def layout(tokenizer: Any) -> list[Example]:
-        from kgr1.grpo.coldstart import text_examples
-
-        return text_examples(pairs, tokenizer)
-
-    return layout
 
 
 def agent_layout(trajectories: list[tuple[Question, list[Step]]], graph: KnowledgeGraph, settings: Settings) -> Layout:

@@ -112,7 +112,7 @@ def shortest_paths(
     max_queries: int = 2000,
     most: int = 5,
 ) -> list[Path]:
-    """The ``most`` best of the shortest relation paths from a topic to at least one gold answer; empty if none is found.
+    """The ``most`` best of the shortest relation paths from a topic to a gold answer; empty if none is found.
 
     All of one length, without the topic itself as an answer. Best are those that reach most gold answers, then those
     that reach fewest other entities, then those that share most words with the question, then the first in sorted
