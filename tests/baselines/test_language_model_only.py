@@ -110,7 +110,16 @@ def test_readers_of_scores() -> None:
     assert list(read_picks('{"1": 0.1, "2": 0.2, "3": 0.7}', names, 2)) == [2, 1]
     assert read_picks('I choose {"City": "0.5"}.', names, 3) == {1: 1.0}
     assert read_picks("1: 0.5\n- 2: 0.5\n9: 0.5", names, 3) == {0: 0.5, 1: 0.5}
-    for nothing in ("", "capital", '{"1": 0}', '{"1": -1, "2": NaN}', '{"1": Infinity}', '{"0": 1}', "[0.5]", '{"²": 1}'):
+    for nothing in (
+        "",
+        "capital",
+        '{"1": 0}',
+        '{"1": -1, "2": NaN}',
+        '{"1": Infinity}',
+        '{"0": 1}',
+        "[0.5]",
+        '{"²": 1}',
+    ):
         assert read_picks(nothing, names, 3) == {}
     assert read_scores("The scores are [0.2, 0.6].", 2) == pytest.approx([0.25, 0.75])
     for uniform in ("", "[0.2, 0.6, 0.1]", "[0, 0]", '["a", 1]', "[-1, 2]", "[true, 1]"):
@@ -123,4 +132,4 @@ def test_readers_of_verdicts() -> None:
     assert read_verdict("Yes.") == (True, (), False)
     for no in ('No ["A"]', "", "maybe", "I know nothing"):
         assert read_verdict(no) == (False, (), False)
-    assert read_answers("Answer: x\nAnswer: [\"y\"]") == (("y",), True)
+    assert read_answers('Answer: x\nAnswer: ["y"]') == (("y",), True)

@@ -113,9 +113,7 @@ def test_walks_over_the_budget_are_drawn_with_the_seed() -> None:
 
     def shown(seed: int) -> list[str]:
         beams = ["<path>has</path>"] * 3
-        episode, client = play(
-            "rog", [*beams, "[]"], on=graph(facts), question=question, seed=seed, prompt_tokens=300
-        )
+        episode, client = play("rog", [*beams, "[]"], on=graph(facts), question=question, seed=seed, prompt_tokens=300)
         lines = client.prompts[1].partition("Walks:\n")[2].splitlines()
         assert len(shown_triples(episode.turns)) == len(lines)
         return lines
