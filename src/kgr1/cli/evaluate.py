@@ -50,6 +50,10 @@ SystemName = Literal[
     "tog",
     "reknos",
 ]
+Planner = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The model that plans for RoG; by default the one that answers.")
+]
+Concurrency = Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")]
 Link = Annotated[
     bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
 ]
@@ -66,10 +70,7 @@ def evaluate(
     system: Annotated[
         SystemName, typer.Option(help="Who plays: the agent, or one of the systems that it is compared with.")
     ] = "agent",
-    planner: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The model that plans for RoG; by default the one that answers."),
-    ] = None,
+    planner: Planner = None,
     subset: Subset = None,
     split: Split = None,
     limit: Limit = None,
@@ -82,7 +83,7 @@ def evaluate(
     ] = None,
     config: Config = None,
     overrides: Overrides = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")] = 32,
+    concurrency: Concurrency = 32,
     link: Link = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
@@ -128,11 +129,15 @@ def _player(
         return runner(graph, oracle(graph, settings), settings), {"policy": {"name": "oracle"}}
     from kgr1.baselines.systems import find_system
     from kgr1.cli.loading import describe, load_client
+    from kgr1.cli.sources import is_url
 
     client = load_client(model, max_rows=concurrency, endpoint=settings.endpoint)
     second = load_client(planner, max_rows=1, endpoint=settings.endpoint) if planner is not None else None
     player = find_system(system, client, second)
     described: dict[str, object] = {"policy": describe(model, client)}
+    if is_url(model):
+        seen = settings.endpoint
+        described["endpoint"] = {"context": seen.context, "continue_reply": seen.continue_reply}
     if system != "agent":
         described |= {"system": system, "baseline": settings.baseline.model_dump(mode="json")}
     if planner is not None and second is not None:
