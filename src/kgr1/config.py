@@ -100,6 +100,45 @@ class TrainSettings(Record):
     stop_growth: float = Field(default=4.0, ge=0, description="growth of episodes that stops a run; 0: never")
 
 
+class EndpointSettings(Record):
+    """A model behind HTTP (``--model http://...``)."""
+
+    timeout_s: float = Field(default=120.0, gt=0, description="longest wait for one reply")
+    retries: int = Field(default=4, ge=0, description="further attempts after one that may pass")
+    backoff_s: float = Field(default=0.5, ge=0, description="first pause; it doubles with every attempt")
+    concurrency: int = Field(default=16, ge=1, description="requests at once")
+    context: int = Field(default=4096, ge=256, description="context length of the served model, in tokens")
+    continue_reply: bool = Field(default=False, description="observations inside one reply, as in training")
+
+
+class BaselineSettings(Record):
+    """The systems that the agent is compared with (:mod:`kgr1.baselines`)."""
+
+    prompt_tokens: int = Field(default=3072, ge=128, description="most tokens of a prompt with retrieved text")
+    answer_tokens: int = Field(default=512, ge=8, description="tokens of an answer")
+    call_tokens: int = Field(default=256, ge=8, description="tokens of an exploration or pruning call")
+    samples: int = Field(default=8, ge=1, description="self-consistency: samples")
+    sample_temperature: float = Field(default=0.7, gt=0, description="self-consistency: of all samples but the first")
+    beams: int = Field(default=3, ge=1, description="RoG: beams of the planner, all of them returned")
+    plan_tokens: int = Field(default=100, ge=8, description="RoG: tokens of a plan")
+    plan_relations: int = Field(default=100, ge=1, description="RoG: relations shown to a prompted planner")
+    backward: bool = Field(default=False, description="RoG: walk edges from tail to head too")
+    max_walks: int = Field(default=1000, ge=1, description="RoG and ReKnoS: walks kept at every step")
+    width: int = Field(default=3, ge=1, description="N of ToG and ReKnoS")
+    depth: int = Field(default=3, ge=1, description="D of ToG, L of ReKnoS, longest path of RoG")
+    explore_temperature: float = Field(default=0.4, ge=0, description="ToG: of the pruning calls")
+    candidates: int = Field(default=20, ge=1, description="ToG: entities of one relation above which some are drawn")
+    drawn: int = Field(default=5, ge=1, description="ToG: how many are drawn then")
+    skip_relations: tuple[str, ...] = Field(
+        default=("type.*", "common.*", "*sameAs"), description="ToG: bookkeeping relations, as patterns"
+    )
+    kept_paths: int = Field(default=5, ge=1, description="ReKnoS: super-relation paths kept")
+    step_entities: int = Field(default=50, ge=1, description="ReKnoS: entities at one step of an extraction")
+    end_entities: int = Field(default=20, ge=1, description="ReKnoS: entities at its end")
+    fetched: int = Field(default=500, ge=1, description="entities fetched by one query")
+    runs: int = Field(default=3, ge=1, description="agent-runs: runs whose answers are put together")
+
+
 class Settings(Record):
     """Everything a run needs besides its data and model; saved beside its results."""
 
@@ -108,6 +147,8 @@ class Settings(Record):
     reward: RewardSettings = RewardSettings()
     coldstart: ColdstartSettings = ColdstartSettings()
     train: TrainSettings = TrainSettings()
+    endpoint: EndpointSettings = EndpointSettings()
+    baseline: BaselineSettings = BaselineSettings()
 
 
 R = TypeVar("R", bound=Record)

@@ -8,6 +8,7 @@
     │   └── GraphServerError    a remote graph did not answer
     ├── DatasetError            a question set could not be read
     ├── ModelError              a language model or adapter could not be loaded
+    │   └── ModelServerError    a model server did not answer
     ├── MissingExtraError       an optional dependency is not installed
     ├── SettingsError           a setting is unknown or out of range
     ├── CheckpointError         a checkpoint could not be written, read or resumed
@@ -75,6 +76,12 @@ class ModelError(KGR1Error):
     """A language model or adapter could not be loaded."""
 
     code = "MODEL_ERROR"
+
+
+class ModelServerError(ModelError):
+    """A model server did not answer, or answered with something that is not the protocol."""
+
+    code = "MODEL_SERVER_ERROR"
 
 
 class MissingExtraError(KGR1Error):

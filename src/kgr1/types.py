@@ -207,6 +207,7 @@ class Turn(Record):
     information_ids: tuple[int, ...] = ()
     generate_s: float = 0.0
     graph_s: float = 0.0
+    step: str = ""  # what a system other than the agent did here, such as "prune relations"; empty for the agent
 
     @property
     def shown_entities(self) -> tuple[str, ...]:
@@ -226,18 +227,22 @@ class Turn(Record):
 
 
 class Usage(Record):
-    """The ledger of one episode. ``prompt_tokens`` sums the context length over all model calls."""
+    """The ledger of one episode. ``prompt_tokens`` sums the context length over all model calls.
+
+    ``graph_outcomes`` splits ``graph_calls`` by what came back: ``ok``, or the error code; empty in old records.
+    """
 
     generated_tokens: int = 0
     prompt_tokens: int = 0
     context_tokens: int = 0  # length of the final context
     model_calls: int = 0
     graph_calls: int = 0
+    graph_outcomes: dict[str, int] = Field(default_factory=dict)
     seconds: float = 0.0
 
 
 class Episode(Record):
-    """The one record of a run of an agent on a question."""
+    """The one record of a run of an agent, or of a system that it is compared with, on a question."""
 
     question: Question
     turns: tuple[Turn, ...]
@@ -248,7 +253,9 @@ class Episode(Record):
     prompt: str = ""
     prompt_ids: tuple[int, ...] = ()
     usage: Usage = Field(default_factory=Usage)
+    system: str = "agent"  # who played: the agent, or one of kgr1.baselines
     policy: str = ""
+    fallback: bool = False  # a system that asks no graph, or got nothing useful from it, answered from the model alone
     seed: int = 0
     sample: int = 0  # index inside the group or among N runs
     max_turns: int = 0  # H

@@ -29,7 +29,7 @@ TURNS = (
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy with a known script in the place of a model."""
-    monkeypatch.setattr(loading, "load_policy", lambda name, max_rows: ScriptedPolicy(TURNS))
+    monkeypatch.setattr(loading, "load_policy", lambda name, **_: ScriptedPolicy(TURNS))
 
 
 def episode(triples: list[tuple[str, str, str]], *texts: str) -> Episode:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_process import Run, command, environment
 
 from kgr1.cli import loading
-from kgr1.cli.loading import load_policy
+from kgr1.cli.loading import load_client
 from kgr1.evaluation.files import read_episodes
 
 RECIPE = """
@@ -178,20 +179,24 @@ def test_a_model_is_loaded_only_where_it_must_play(
         kind = "agent"
         model = "{tiny_model}"
         runs = 2
+        [systems.plans]
+        kind = "rog-prompted"
+        model = "{tiny_model}"
         """
     )
     loads: list[str] = []
 
-    def counted(name: str, **options: int) -> object:
+    def counted(name: str, **options: Any) -> object:
         loads.append(name)
-        return load_policy(name, **options)
+        return load_client(name, **options)
 
-    monkeypatch.setattr(loading, "load_policy", counted)
+    monkeypatch.setattr(loading, "load_client", counted)
     out = tmp_path / "out"
     assert "| family | agent, 2 runs |" in run("compare", recipe, "--out", out).stdout
     assert loads == [str(tiny_model)]  # both cells share it
     run("compare", recipe, "--out", out)
     assert loads == [str(tiny_model)]
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert [(row["episodes"], "union_f1" in row["metrics"]) for row in rows] == [(2, False), (4, True)]
+    played = [(row["episodes"], "union_f1" in row["metrics"]) for row in rows]
+    assert played == [(2, False), (4, True), (2, False)]
     assert "Tokens by kind" in (out / "report.html").read_text()

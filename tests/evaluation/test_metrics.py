@@ -49,6 +49,8 @@ def test_a_run_worked_by_hand() -> None:
             "context_tokens": 450,
             "total_tokens": 1650,
             "graph_calls": 6 / 4,
+            "empty_graph_calls": 2 / 4,  # records without outcomes: what the turns show
+            "fallback": 0,
             "model_calls": 9 / 4,
             "turns": 9 / 4,
             "seconds": 37.5,

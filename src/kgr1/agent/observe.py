@@ -8,14 +8,14 @@ saw, no more and no less.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from kgr1.agent.ledger import Ledger
 from kgr1.agent.rank import rank_relations
+from kgr1.agent.retrieve import Retriever
 from kgr1.config import AgentSettings
 from kgr1.graph.api import KnowledgeGraph, NameIndex
 from kgr1.graph.render import neutralise, render, show_name
@@ -44,20 +44,21 @@ class Shown(NamedTuple):
 
 
 class Observer:
-    """Asks a graph on behalf of one episode.
-
-    ``calls`` counts the queries that were answered, ``seconds`` the time that the graph took for them.
-    """
+    """Asks a graph on behalf of one episode, and enters what was asked in its ledger."""
 
     def __init__(
-        self, question: Question, graph: KnowledgeGraph, agent: AgentSettings, count_tokens: Callable[[str], int]
+        self,
+        question: Question,
+        graph: KnowledgeGraph,
+        agent: AgentSettings,
+        count_tokens: Callable[[str], int],
+        ledger: Ledger | None = None,
     ) -> None:
         self._question = question
         self._graph = graph
         self._agent = agent
         self._count_tokens = count_tokens
-        self.calls = 0
-        self.seconds = 0.0
+        self._execute = Retriever(graph, ledger or Ledger()).execute
 
     async def ask(self, query: Query) -> Observation:
         """The answer to one query; raises :class:`kgr1.errors.GraphError` if the graph does not answer."""
@@ -113,18 +114,6 @@ class Observer:
         listed = ", ".join(show_name(name) for name in bearers[:_NAMESAKES])
         rest = ", ..." if len(bearers) > _NAMESAKES else ""
         return f"({len(bearers)} entities are named {neutralise(query.entity)}: {listed}{rest})"
-
-    async def _execute(self, queries: Sequence[Query]) -> list[Observation]:
-        if not queries:
-            return []
-        started = time.perf_counter()
-        if getattr(self._graph, "remote", False):
-            answers = await asyncio.to_thread(self._graph.execute, queries)
-        else:
-            answers = self._graph.execute(queries)
-        self.seconds += time.perf_counter() - started
-        self.calls += len(queries)
-        return answers
 
 
 def ranked(whole: Observation, query: Query, question: str) -> Observation:

@@ -18,12 +18,16 @@ from kgr1.types import Answer, FinishReason, Query, Question
 
 @dataclass(frozen=True)
 class Generation:
-    """One sampled turn. ``token_ids`` and ``logprobs`` run parallel; both are empty for text-only policies."""
+    """One sampled turn. ``token_ids`` and ``logprobs`` run parallel; both are empty for text-only policies.
+
+    ``counted`` is the number of prompt tokens and of generated tokens, where a server reports them.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish: FinishReason = FinishReason.STOP
+    counted: tuple[int, int] | None = None
 
 
 class Session(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
+from kgr1.agent.ledger import Ledger
 from kgr1.agent.observe import Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
@@ -21,12 +22,10 @@ from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.rewards.answer import normalise
-from kgr1.types import Episode, Observation, Question, StopReason, Turn, Usage
+from kgr1.types import Episode, Observation, Question, StopReason, Turn
 
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
-
-_COUNTERS = ("generated_tokens", "prompt_tokens", "model_calls")
 
 
 async def run_episode(
@@ -82,11 +81,11 @@ class _Loop:
     seen: dict[str, str] = field(default_factory=dict)  # normalised entity name -> id
     names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
     answers: tuple[str, ...] = ()
-    usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTERS, 0))
+    ledger: Ledger = field(default_factory=Ledger)
     observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.question, self.graph, self.agent, self.policy.count_tokens)
+        self.observer = Observer(self.question, self.graph, self.agent, self.policy.count_tokens, self.ledger)
 
     async def run(self, session: Session) -> tuple[StopReason, str]:
         self.names.extend(self.question.topics)
@@ -101,9 +100,9 @@ class _Loop:
             except ModelError as error:
                 return StopReason.POLICY_ERROR, str(error)
             seconds = time.perf_counter() - started
-            self.usage["model_calls"] += 1
-            self.usage["prompt_tokens"] += before
-            self.usage["generated_tokens"] += len(generation.token_ids) or session.context_tokens - before
+            written = len(generation.token_ids) or session.context_tokens - before
+            read, written = generation.counted or (before, written)
+            self.ledger.model(read, written)
             parsed = parse_turn(generation.text, self.names, self.question.graph_id, page_size=self.agent.page_size)
             if parsed.answer is not None:
                 self.turns.append(_turn(generation, parsed, seconds))
@@ -123,7 +122,7 @@ class _Loop:
 
         The query of the last turn is still executed, since whether it was valid is part of its reward.
         """
-        before = self.observer.seconds
+        before = self.ledger.graph_s
         observation: Observation | None = None
         seen = Shown("", 0)
         if parsed.query is not None:
@@ -141,7 +140,7 @@ class _Loop:
                 "expanded": seen.expanded,
                 "information": seen.text,
                 "information_ids": ids,
-                "graph_s": self.observer.seconds - before,
+                "graph_s": self.ledger.graph_s - before,
             }
         )
         self.turns.append(turn)
@@ -158,6 +157,7 @@ class _Loop:
         started: float,
         message: str,
     ) -> Episode:
+        self.ledger.context_tokens = session.context_tokens if session is not None else 0
         return Episode(
             question=self.question,
             turns=tuple(self.turns),
@@ -167,12 +167,7 @@ class _Loop:
             evidence=find_evidence(self.question.topics, self.answers, self.turns),
             prompt=self.prompt,
             prompt_ids=session.prompt_ids if session is not None else (),
-            usage=Usage(
-                **self.usage,
-                graph_calls=self.observer.calls,
-                context_tokens=session.context_tokens if session is not None else 0,
-                seconds=time.perf_counter() - started,
-            ),
+            usage=self.ledger.usage(time.perf_counter() - started),
             policy=self.policy.name,
             seed=sampling.seed,
             sample=sample,

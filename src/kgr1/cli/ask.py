@@ -10,13 +10,13 @@ from rich.text import Text
 
 from kgr1.cli.bars import busy
 from kgr1.cli.console import emit, one_line, out, styled
-from kgr1.cli.options import Config, GraphSpec, Overrides, sampled_settings
+from kgr1.cli.options import Config, GraphSpec, ModelSpec, Overrides, sampled_settings
 
 if TYPE_CHECKING:
     from kgr1.agent.link import Link
+    from kgr1.agent.policy import Policy
     from kgr1.config import Settings
     from kgr1.graph.api import KnowledgeGraph
-    from kgr1.models.transformers import TransformersPolicy
     from kgr1.types import Episode, Question
 
 
@@ -30,9 +30,7 @@ def ask(
             help="An entity that the question is about; repeat it for several. Found in the text if left out.",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="A model or adapter: folder or hub name.")
-    ] = None,
+    model: ModelSpec = None,
     max_turns: Annotated[int | None, typer.Option(min=1, help="Turns of the agent, the answer included.")] = None,
     runs: Annotated[int, typer.Option(min=1, max=64, help="Sampled runs whose answers are put together.")] = 1,
     temperature: Annotated[
@@ -45,7 +43,7 @@ def ask(
 ) -> None:
     """Answer one question from a graph, showing every step and the facts behind the answer."""
     from kgr1.cli import trace
-    from kgr1.cli.loading import SAMPLING, check_installed, load_policy
+    from kgr1.cli.loading import check_sampling, load_policy
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import open_graph, resolve_topics
     from kgr1.config import DEFAULT_MODEL
@@ -54,12 +52,12 @@ def ask(
 
     if not question.strip():
         raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
-    check_installed(SAMPLING)
+    check_sampling(model or DEFAULT_MODEL)
     settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns)
     with open_graph(graph) as opened, quiet_libraries():
         topics = resolve_topics(opened, topic) if topic else _find_topics(question, opened, quiet=as_json)
         asked = Question(id="ask", text=question, topics=topics, answers=())
-        policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16))
+        policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16), endpoint=settings.endpoint)
         episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
     if as_json:
         emit(trace.as_json(asked, episodes))
@@ -109,7 +107,7 @@ def _describe(found: Link) -> str:
 async def _play(
     question: Question,
     graph: KnowledgeGraph,
-    policy: TransformersPolicy,
+    policy: Policy,
     settings: Settings,
     runs: int,
     *,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from kgr1.config import Settings
     from kgr1.datasets.expert import Step
     from kgr1.graph.api import KnowledgeGraph
+    from kgr1.grpo.coldstart import Example
     from kgr1.types import Question
+
+    Layout = Callable[[Any], list[Example]]
+    """Makes training examples with a tokenizer."""
 
 
 def coldstart(
@@ -47,6 +52,13 @@ def coldstart(
     limit: Limit = None,
     config: Config = None,
     overrides: Overrides = None,
+    planner: Annotated[
+        bool,
+        typer.Option(
+            "--planner",
+            help="Train the planner of the baseline RoG instead: from a question to the relations of a shortest path.",
+        ),
+    ] = False,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -76,13 +88,19 @@ def coldstart(
         max_turns=settings.agent.max_turns,
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
-        record = runs.run_record("coldstart", settings, ("agent", "coldstart"), seed=seed, model=name, **given.record)
-        trajectories = expert_trajectories(given, settings)
-        note(f"{len(trajectories)} expert trajectories from {len(given.questions)} questions.")
+        record = runs.run_record(
+            "coldstart --planner" if planner else "coldstart",
+            settings,
+            ("baseline", "coldstart") if planner else ("agent", "coldstart"),
+            seed=seed,
+            model=name,
+            **given.record,
+        )
+        layout = (planner_material if planner else agent_material)(given, settings)
         loading.require(loading.TRAINING)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        fine_tune(name, trajectories, given.graph, target, settings, going_on=going_on)
+        fine_tune(name, layout, target, settings, going_on=going_on)
 
 
 def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:
@@ -121,24 +139,70 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
     return result
 
 
-def fine_tune(
-    name: str,
-    trajectories: list[tuple[Question, list[Step]]],
-    graph: KnowledgeGraph,
-    target: Path,
-    settings: Settings,
-    *,
-    going_on: bool,
-) -> None:
-    """Fine-tune a model on trajectories with a progress bar and a closing table."""
+def agent_material(given: Material, settings: Settings) -> Layout:
+    """What the agent is trained on; says how much that is."""
+    trajectories = expert_trajectories(given, settings)
+    note(f"{len(trajectories)} expert trajectories from {len(given.questions)} questions.")
+    return agent_layout(trajectories, given.graph, settings)
+
+
+def planner_material(given: Material, settings: Settings) -> Layout:
+    """What a planner is trained on; says how much that is."""
+    pairs = plans(given.questions, given.graph, settings)
+    note(f"{len(pairs)} relation paths of {len({prompt for prompt, _ in pairs})} questions.")
+
+    def layout(tokenizer: Any) -> list[Example]:
+        from kgr1.grpo.coldstart import text_examples
+
+        return text_examples(pairs, tokenizer)
+
+    return layout
+
+
+def plans(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> list[tuple[str, str]]:
+    """What a planner reads and is to write; raises :class:`kgr1.errors.DatasetError` if no question has a path."""
+    from kgr1.baselines.plans import plan_prompt, plan_target
+    from kgr1.datasets.plans import planner_pairs
+    from kgr1.errors import DatasetError
+
+    with busy("Walking the graph"):
+        found = planner_pairs(
+            questions,
+            graph,
+            count=settings.coldstart.trajectories,
+            seed=settings.coldstart.seed,
+            max_hops=settings.baseline.depth,
+            backward=settings.baseline.backward,
+        )
+    if not found:
+        raise DatasetError(
+            f"None of the {len(questions)} questions has a path of at most {settings.baseline.depth} relations from a "
+            "topic to an answer; check that questions and graph belong together, or set baseline.backward=true."
+        )
+    return [(plan_prompt(question), plan_target(path)) for question, path in found]
+
+
+def agent_layout(trajectories: list[tuple[Question, list[Step]]], graph: KnowledgeGraph, settings: Settings) -> Layout:
+    """Lays out what the agent is trained on."""
+
+    def layout(tokenizer: Any) -> list[Example]:
+        from kgr1.grpo.coldstart import build_examples
+
+        return build_examples(trajectories, graph, tokenizer, settings.agent)
+
+    return layout
+
+
+def fine_tune(name: str, layout: Layout, target: Path, settings: Settings, *, going_on: bool) -> None:
+    """Fine-tune a model on what ``layout`` makes, with a progress bar and a closing table."""
     from kgr1.cli.loading import no_stdout
-    from kgr1.grpo.coldstart import build_examples, train_coldstart
+    from kgr1.grpo.coldstart import train_coldstart
     from kgr1.models.weights import load_model
 
     with busy(f"Loading {name}"):
         loaded = load_model(name, merge=False)
     with busy("Laying out the trajectories"):
-        examples = build_examples(trajectories, graph, loaded.tokenizer, settings.agent)
+        examples = layout(loaded.tokenizer)
     losses: list[float] = []
     with StepBar("Cold start", "step") as bar:
 
@@ -148,7 +212,7 @@ def fine_tune(
 
         with keeping(lambda: what_is_kept(target, bar)), no_stdout():
             policy = train_coldstart(loaded, examples, target, settings.coldstart, resume=going_on, on_step=report)
-        rows: list[tuple[str, str]] = [("trajectories", str(len(examples))), ("time", duration(bar.seconds))]
+        rows: list[tuple[str, str]] = [("examples", str(len(examples))), ("time", duration(bar.seconds))]
     if losses:
         rows.insert(1, ("loss, first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"))
     out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))

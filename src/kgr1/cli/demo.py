@@ -118,21 +118,15 @@ def _evaluate(
 def _coldstart(
     model: str, questions: list[Question], graph: KnowledgeGraph, settings: Settings, target: Path, *, force: bool
 ) -> str:
-    from kgr1.cli.coldstart import expert_trajectories, fine_tune
+    from kgr1.cli.coldstart import agent_layout, expert_trajectories, fine_tune
     from kgr1.cli.mixing import Material
     from kgr1.cli.runs import POLICY, prepare, run_record
 
     record = run_record("demo coldstart", settings, ("agent", "coldstart"), seed=settings.coldstart.seed, model=model)
     going_on = prepare(target, record, resume=not force, force=force)
     if not (target / POLICY).is_dir():
-        fine_tune(
-            model,
-            expert_trajectories(Material(graph, questions, {}), settings),
-            graph,
-            target,
-            settings,
-            going_on=going_on,
-        )
+        trajectories = expert_trajectories(Material(graph, questions, {}), settings)
+        fine_tune(model, agent_layout(trajectories, graph, settings), target, settings, going_on=going_on)
     return str(target / POLICY)
 
 

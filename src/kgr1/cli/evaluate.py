@@ -1,4 +1,4 @@
-"""``kgr1 evaluate``: an agent on a question set, into a folder that can be resumed."""
+"""``kgr1 evaluate``: a system on a question set, into a folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,35 @@ from rich.markdown import Markdown
 
 from kgr1.cli.bars import StepBar
 from kgr1.cli.console import clean, note, out, warn
-from kgr1.cli.options import Config, GraphSpec, Limit, Out, Overrides, QuestionsSpec, Split, Subset, sampled_settings
+from kgr1.cli.options import (
+    Config,
+    GraphSpec,
+    Limit,
+    ModelSpec,
+    Out,
+    Overrides,
+    QuestionsSpec,
+    Split,
+    Subset,
+    SystemName,
+    sampled_settings,
+)
 
 if TYPE_CHECKING:
     from kgr1.agent.policy import Policy
+    from kgr1.baselines.play import System
     from kgr1.config import Settings
     from kgr1.evaluation.metrics import Summary
     from kgr1.evaluation.run import EpisodeRunner, Progress
     from kgr1.graph.api import KnowledgeGraph
+    from kgr1.models.client import ModelClient
     from kgr1.types import Question
 
 PolicyName = Literal["model", "oracle"]
+Planner = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The model that plans for RoG; by default the one that answers.")
+]
+Concurrency = Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")]
 Link = Annotated[
     bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
 ]
@@ -33,12 +51,14 @@ def evaluate(
     graph: GraphSpec,
     questions: QuestionsSpec,
     target: Out,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="A model or adapter: folder or hub name.")
-    ] = None,
+    model: ModelSpec = None,
     policy: Annotated[
         PolicyName, typer.Option(help="'oracle' is the expert that knows the answers; it needs no model.")
     ] = "model",
+    system: Annotated[
+        SystemName, typer.Option(help="Who plays: the agent, or one of the systems that it is compared with.")
+    ] = "agent",
+    planner: Planner = None,
     subset: Subset = None,
     split: Split = None,
     limit: Limit = None,
@@ -51,7 +71,7 @@ def evaluate(
     ] = None,
     config: Config = None,
     overrides: Overrides = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=4096, help="Episodes that run at once.")] = 32,
+    concurrency: Concurrency = 32,
     link: Link = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
@@ -61,14 +81,15 @@ def evaluate(
 
     Run the same command again to go on with a run that was interrupted. Folders are compared with 'kgr1 diff'.
     """
-    from kgr1.cli.loading import SAMPLING, check_installed
+    from kgr1.cli.loading import check_sampling
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import load_question_set, open_graph
 
     if (model is None) == (policy == "model"):
         raise typer.BadParameter("name what to evaluate: either --model NAME or --policy oracle.", param_hint="--model")
-    if model is not None:
-        check_installed(SAMPLING)
+    if policy == "oracle" and system != "agent":
+        raise typer.BadParameter("the expert plays the agent's part only.", param_hint="--policy")
+    check_sampling(model, planner)
     settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed)
     asked = load_question_set(
         questions,
@@ -81,25 +102,45 @@ def evaluate(
     )
     with quiet_libraries(), open_graph(graph) as opened:
         asked = _linked(asked, opened) if link else asked
-        player, described = _player(model, opened, settings, concurrency)
+        runner_, described = _player(model, system, planner, opened, settings, concurrency)
         made_of = made_with(described, opened, settings, link=link)
-        summary, failures = play(
-            asked, runner(opened, player, settings), target, made_of, runs, concurrency, retry_failed
-        )
+        summary, failures = play(asked, runner_, target, made_of, runs, concurrency, retry_failed)
     print_summary(summary, target)
     _warn_of_failures(failures)
 
 
 def _player(
-    model: str | None, graph: KnowledgeGraph, settings: Settings, concurrency: int
-) -> tuple[Policy, dict[str, str]]:
-    """The policy and what is recorded about it."""
+    model: str | None, system: str, planner: str | None, graph: KnowledgeGraph, settings: Settings, concurrency: int
+) -> tuple[EpisodeRunner, dict[str, object]]:
+    """What plays a question, and what is recorded about it."""
     if model is None:
-        return oracle(graph, settings), {"name": "oracle"}
-    from kgr1.cli.loading import fingerprint, load_policy, placement, portable_name
+        return runner(graph, oracle(graph, settings), settings), {"policy": {"name": "oracle"}}
+    from kgr1.baselines.systems import find_system
+    from kgr1.cli.loading import load_client
 
-    policy = load_policy(model, max_rows=concurrency)
-    return policy, {"name": portable_name(model), "dtype": placement()[1], "weights": fingerprint(model)}
+    client = load_client(model, max_rows=concurrency, endpoint=settings.endpoint)
+    second = load_client(planner, max_rows=1, endpoint=settings.endpoint) if planner is not None else None
+    player = find_system(system, client, second)
+    record = described(model, system, planner, client=client, settings=settings)
+    return system_runner(graph, player, client, settings), record
+
+
+def described(
+    model: str, system: str, planner: str | None = None, *, client: ModelClient | None = None, settings: Settings
+) -> dict[str, object]:
+    """What is recorded about a system with its models; the ``client`` of one behind an address knows its name."""
+    from kgr1.cli.loading import describe
+    from kgr1.cli.sources import is_url
+
+    record: dict[str, object] = {"policy": describe(model, client)}
+    if is_url(model):
+        seen = settings.endpoint
+        record["endpoint"] = {"context": seen.context, "continue_reply": seen.continue_reply}
+    if system != "agent":
+        record |= {"system": system, "baseline": settings.baseline.model_dump(mode="json")}
+    if planner is not None:
+        record["planner"] = describe(planner)
+    return record
 
 
 def _linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Question]:
@@ -127,14 +168,14 @@ _LATER = frozenset({"page_size", "time_filter", "rank_relations", "expand_mediat
 
 
 def made_with(
-    policy: dict[str, str], graph: KnowledgeGraph, settings: Settings, *, link: bool = False
+    described: dict[str, object], graph: KnowledgeGraph, settings: Settings, *, link: bool = False
 ) -> dict[str, object]:
     """What must be the same for a folder to be resumed."""
     info = graph.info()
     usual = type(settings.agent)()
     agent = settings.agent.model_dump(mode="json")
     return {
-        "policy": policy,
+        **described,
         "graph": {"name": info.name, "triples": info.triples},
         "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != getattr(usual, key)},
         "sampling": settings.sampling.model_dump(mode="json"),
@@ -157,6 +198,19 @@ def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:
         return [(step.think, step.query or step.answer or Answer(names=())) for step in steps]
 
     return OraclePolicy(plan)
+
+
+def system_runner(graph: KnowledgeGraph, system: System, client: ModelClient, settings: Settings) -> EpisodeRunner:
+    """Lets a system play one question with the seed that belongs to it."""
+    from kgr1.grpo.batch import episode_seed
+    from kgr1.types import Episode
+
+    async def play(question: Question, sample: int) -> Episode:
+        await asyncio.sleep(0)
+        seed = episode_seed(settings.sampling.seed, 0, question.id, sample)
+        return await system(question, graph, client, settings, seed=seed, sample=sample)
+
+    return play
 
 
 def runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> EpisodeRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.util
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING
 from kgr1.cli.bars import busy
 from kgr1.cli.failures import debugging
 from kgr1.cli.quiet import hide_loading_bars
+from kgr1.cli.sources import is_url
 from kgr1.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from kgr1.models.transformers import TransformersPolicy
+    from kgr1.agent.policy import Policy
+    from kgr1.config import EndpointSettings
+    from kgr1.models.client import ModelClient
 
 SAMPLING = ("torch", "transformers")
 TRAINING = (*SAMPLING, "accelerate", "peft", "tensorboard")
@@ -77,16 +81,49 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def load_policy(name: str, *, max_rows: int) -> TransformersPolicy:
-    """A model ready for sampling, on the GPU in bfloat16 if there is one."""
+def load_policy(name: str, *, max_rows: int, endpoint: EndpointSettings | None = None) -> Policy:
+    """The agent on a model, see :func:`load_client`."""
+    return load_client(name, max_rows=max_rows, endpoint=endpoint).policy()
+
+
+def load_client(name: str, *, max_rows: int, endpoint: EndpointSettings | None = None) -> ModelClient:
+    """A model ready for use: in this process, on the GPU in bfloat16 if there is one, or behind an address.
+
+    An address is that of an OpenAI-compatible server, with the name of the model behind ``#`` if it has several.
+    """
+    if is_url(name):
+        return _connect(name, endpoint)
     require(SAMPLING)
     import torch
 
-    from kgr1.models.transformers import TransformersPolicy
+    from kgr1.models.local import LocalClient
 
     device, dtype = placement()
     with busy(f"Loading {name}"), torch.no_grad():
-        return TransformersPolicy.load(portable_name(name), dtype=dtype, device=device, max_rows=max_rows)
+        return LocalClient.load(portable_name(name), dtype=dtype, device=device, max_rows=max_rows)
+
+
+def _connect(address: str, endpoint: EndpointSettings | None) -> ModelClient:
+    from kgr1.models.openai import OpenAIClient
+
+    url, _, model = address.partition("#")
+    client = OpenAIClient(url, model, endpoint)
+    with busy(f"Asking {url} for its models"):
+        asyncio.run(client.connect())
+    return client
+
+
+def check_sampling(*names: str | None) -> None:
+    """:func:`check_installed` for the models of these names; those behind an address need nothing."""
+    if any(name is not None and not is_url(name) for name in names):
+        check_installed(SAMPLING)
+
+
+def describe(name: str, client: ModelClient | None = None) -> dict[str, str]:
+    """What a run records about a model; of one behind an address, what the server calls it."""
+    if is_url(name):
+        return {"name": client.name if client is not None else name}
+    return {"name": portable_name(name), "dtype": placement()[1], "weights": fingerprint(name)}
 
 
 def placement() -> tuple[str, str]:

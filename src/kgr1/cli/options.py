@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,31 @@ MixtureFile = Annotated[
         "--mixture",
         metavar="TOML",
         help="A file that names several graphs with their questions, in place of --graph and --questions.",
+    ),
+]
+SystemName = Literal[
+    "agent",
+    "agent-runs",
+    "vanilla",
+    "cot",
+    "self-consistency",
+    "rog",
+    "rog-retrieval",
+    "rog-prompted",
+    "rog-prompted-retrieval",
+    "tog",
+    "reknos",
+]
+"""What ``kgr1 evaluate --system`` plays."""
+
+ModelSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A model or adapter (folder or hub name), or the address of an OpenAI-compatible server (URL#MODEL if it "
+        "has several models).",
     ),
 ]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from kgr1.cli.options import SystemName
 from kgr1.errors import SettingsError
 
 if TYPE_CHECKING:
-    from kgr1.agent.policy import Policy
-    from kgr1.config import Settings
+    from kgr1.config import EndpointSettings, Settings
     from kgr1.evaluation.run import EpisodeRunner
     from kgr1.graph.api import KnowledgeGraph
+    from kgr1.models.client import ModelClient
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class System:
     ``start`` loads what it needs, which is put off until an episode has to be played.
     """
 
-    described: dict[str, str]
+    described: dict[str, object]
     start: Callable[[], EpisodeRunner]
 
     def runner(self) -> EpisodeRunner:
@@ -56,38 +57,54 @@ class System:
 
 @dataclass
 class Models:
-    """The model that was loaded last, for the next cell that wants it.
+    """The models that were loaded last, for the next cell that wants them.
 
     ``paused`` makes room on the terminal for what is shown while a model loads.
     """
 
     paused: Callable[[], AbstractContextManager[None]] = nullcontext
-    _loaded: dict[tuple[str, int], Policy] = field(default_factory=dict)
+    _loaded: dict[tuple[str, int], ModelClient] = field(default_factory=dict)
 
-    def policy(self, name: str, max_rows: int) -> Policy:
-        """A model that is ready for sampling; the one before it is let go."""
-        from kgr1.cli.loading import load_policy
+    def clients(self, names: Sequence[str], max_rows: int, endpoint: EndpointSettings) -> list[ModelClient]:
+        """Models that are ready for sampling; those of the cell before that are not among them are let go."""
+        from kgr1.cli.loading import load_client
 
-        if (name, max_rows) not in self._loaded:
-            self._loaded.clear()
-            with self.paused():
-                self._loaded[name, max_rows] = load_policy(name, max_rows=max_rows)
-        return self._loaded[name, max_rows]
+        wanted = [(name, max_rows) for name in names]
+        for key in self._loaded.keys() - set(wanted):
+            del self._loaded[key]
+        for name, rows in wanted:
+            if (name, rows) not in self._loaded:
+                with self.paused():
+                    self._loaded[name, rows] = load_client(name, max_rows=rows, endpoint=endpoint)
+        return [self._loaded[key] for key in wanted]
 
 
-def _agent(setup: Setup) -> System:
-    from kgr1.cli.evaluate import runner
-    from kgr1.cli.loading import SAMPLING, check_installed, fingerprint, placement, portable_name
+def _with_model(kind: str) -> Callable[[Setup], System]:
+    """The agent, or a system that it is compared with; ``planner`` may name another model that plans for RoG."""
 
-    model = setup.model
-    if model is None:
-        raise SettingsError(f"System '{setup.name}' needs a model; write model = \"...\" in its table.")
-    _no_options(setup)
-    check_installed(SAMPLING)
-    return System(
-        {"name": portable_name(model), "dtype": placement()[1], "weights": fingerprint(model)},
-        lambda: runner(setup.graph, setup.models.policy(model, setup.concurrency), setup.settings),
-    )
+    def make(setup: Setup) -> System:
+        from kgr1.baselines.systems import find_system
+        from kgr1.cli.evaluate import described, system_runner
+        from kgr1.cli.loading import check_sampling
+        from kgr1.cli.sources import is_url
+
+        model, planner = setup.model, setup.options.get("planner")
+        if model is None:
+            raise SettingsError(f"System '{setup.name}' needs a model; write model = \"...\" in its table.")
+        _no_options(setup, but=("planner",) if kind.startswith("rog") else ())
+        names = [model] if planner is None else [model, str(planner)]
+        check_sampling(*names)
+
+        def start() -> EpisodeRunner:
+            clients = setup.models.clients(names, setup.concurrency, setup.settings.endpoint)
+            system = find_system(kind, *clients)
+            return system_runner(setup.graph, system, clients[0], setup.settings)
+
+        # A server tells the name of its model; loading one into this process is put off.
+        client = setup.models.clients([model], setup.concurrency, setup.settings.endpoint)[0] if is_url(model) else None
+        return System(described(names[0], kind, *names[1:], client=client, settings=setup.settings), start)
+
+    return make
 
 
 def _oracle(setup: Setup) -> System:
@@ -96,16 +113,22 @@ def _oracle(setup: Setup) -> System:
     if setup.model is not None:
         raise SettingsError(f"System '{setup.name}' is the expert, which takes no model; remove model from its table.")
     _no_options(setup)
-    return System({"name": "oracle"}, lambda: runner(setup.graph, oracle(setup.graph, setup.settings), setup.settings))
+    return System(
+        {"policy": {"name": "oracle"}}, lambda: runner(setup.graph, oracle(setup.graph, setup.settings), setup.settings)
+    )
 
 
-def _no_options(setup: Setup) -> None:
-    if setup.options:
-        raise SettingsError(f"System '{setup.name}' has no option '{next(iter(setup.options))}'; remove it.")
+def _no_options(setup: Setup, but: Sequence[str] = ()) -> None:
+    for name in setup.options:
+        if name not in but:
+            raise SettingsError(f"System '{setup.name}' has no option '{name}'; remove it.")
 
 
-SYSTEMS: dict[str, Callable[[Setup], System]] = {"agent": _agent, "oracle": _oracle}
-"""Every kind by the name that a recipe uses. ``agent`` is the trained model; with ``runs = N`` its N-run search."""
+SYSTEMS: dict[str, Callable[[Setup], System]] = {
+    "oracle": _oracle,
+    **{kind: _with_model(kind) for kind in get_args(SystemName)},
+}
+"""Every kind by the name that a recipe uses: the expert, and what ``kgr1 evaluate --system`` plays."""
 
 
 def make_system(kind: str, setup: Setup) -> System:

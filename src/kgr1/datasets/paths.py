@@ -102,6 +102,41 @@ def find_path(
     return (), []
 
 
+def shortest_paths(
+    question: Question,
+    graph: KnowledgeGraph,
+    *,
+    max_hops: int = 3,
+    backward: bool = False,
+    max_frontier: int = 50,
+    max_queries: int = 2000,
+    most: int = 5,
+) -> list[Path]:
+    """The ``most`` best of the shortest relation paths from a topic to a gold answer; empty if none is found.
+
+    All of one length, without the topic itself as an answer. Best are those that reach most gold answers, then those
+    that reach fewest other entities, then those that share most words with the question, then the first in sorted
+    order. ``backward`` also walks from tail to head. The bounds are those of :func:`find_path`.
+    """
+    search = _Search(graph, question, max_queries, backward=backward)
+    gold = [{key for key in (a.id, a.label, *a.aliases) if key} for a in question.answers]
+    levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
+    for _ in range(max_hops):
+        reached: dict[Path, tuple[int, int]] = {}
+        for topic, level in levels.items():
+            walked = search.extend(level)
+            for path, end in walked:
+                names = {key for pair in end.items() if topic not in pair for key in pair}
+                hits = sum(bool(names & keys) for keys in gold)
+                if hits:
+                    reached[path] = max(reached.get(path, (0, 0)), (hits, -len(end)))
+            levels[topic] = [(path, end) for path, end in walked if len(end) <= max_frontier and topic not in end]
+        if reached:
+            order = sorted(reached, key=lambda path: (*(-x for x in reached[path]), -search.overlap([path]), path))
+            return order[:most]
+    return []
+
+
 _Walked = tuple[Path, dict[str, str]]
 
 
@@ -127,8 +162,9 @@ def _intersections(
 class _Search:
     """Counts queries, and remembers what was asked."""
 
-    def __init__(self, graph: KnowledgeGraph, question: Question, budget: int) -> None:
+    def __init__(self, graph: KnowledgeGraph, question: Question, budget: int, *, backward: bool = True) -> None:
         self._graph = graph
+        self._directions = (False, True) if backward else (False,)
         self._graph_id = question.graph_id
         self._budget = budget
         self._memory: dict[Query, Observation] = {}
@@ -153,7 +189,7 @@ class _Search:
     def hops(self, frontier: Mapping[str, str]) -> list[Hop]:
         """The relations of any entity of the frontier, outgoing first."""
         result: list[Hop] = []
-        for backward in (False, True):
+        for backward in self._directions:
             observations = self._ask([Hop("", backward).relations(entity) for entity in frontier])
             names = {name for observation in observations or () for name in observation.names}
             result += [Hop(name, backward) for name in sorted(names)]

@@ -9,16 +9,17 @@ failed, count 0 and stay in the denominator.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kgr1.agent.ledger import OK
 from kgr1.config import RewardSettings
 from kgr1.evaluation.bootstrap import RESAMPLES, Column, Metric, estimate
-from kgr1.rewards.answer import AnswerScore, normalise, score_answers
+from kgr1.rewards.answer import AnswerScore, score_answers
 from kgr1.rewards.outcome import outcome_reward
+from kgr1.rewards.vote import count_votes
 from kgr1.types import Episode, GoldAnswer, Record, StopReason
 
 METRIC_VERSION = 1
@@ -27,7 +28,7 @@ METRIC_VERSION = 1
 Key = tuple[str, str, str]
 """Dataset, split and id of a question."""
 
-SHARES = ("f1", "hit1", "hit_any", "em", "retrieval", "valid_queries", "answered")
+SHARES = ("f1", "hit1", "hit_any", "em", "retrieval", "valid_queries", "answered", "fallback")
 """Metrics between 0 and 1, besides ``pass@k`` and ``union_*``; tables show them in percent."""
 
 _EPISODE_METRICS: dict[str, Callable[[EpisodeRow], float]] = {
@@ -37,10 +38,12 @@ _EPISODE_METRICS: dict[str, Callable[[EpisodeRow], float]] = {
     "em": lambda row: float(row.score.exact),
     "retrieval": lambda row: float(row.retrieved),
     "answered": lambda row: float(bool(row.answers)),
+    "fallback": lambda row: float(row.fallback),
     "generated_tokens": lambda row: row.generated_tokens,
     "context_tokens": lambda row: row.context_tokens,
     "total_tokens": lambda row: row.total_tokens,
     "graph_calls": lambda row: row.graph_calls,
+    "empty_graph_calls": lambda row: row.empty_graph_calls,
     "model_calls": lambda row: row.model_calls,
     "turns": lambda row: row.turns,
     "seconds": lambda row: row.seconds,
@@ -64,10 +67,12 @@ class EpisodeRow:
     context_tokens: int
     total_tokens: int  # prompt + completion, summed over the model calls
     graph_calls: int
+    empty_graph_calls: int  # graph calls that were answered with an error; nothing found is one
     model_calls: int
     turns: int
     valid: int  # turns whose query ran and returned something
     asked: int  # turns that did not answer, so malformed actions count as invalid queries
+    fallback: bool
     seconds: float
 
     @classmethod
@@ -76,7 +81,9 @@ class EpisodeRow:
         question, usage = episode.question, episode.usage
         outcome = outcome_reward(episode, RewardSettings())
         answered = episode.stop is StopReason.ANSWERED
-        asked = [turn for turn in episode.turns if turn.answer is None]
+        # Other systems than the agent have turns that are not meant to ask the graph, and some that no model wrote.
+        asked = [turn for turn in episode.turns if turn.answer is None and not (turn.step and turn.query is None)]
+        retrieved = [turn for turn in episode.turns if turn.step and turn.query is not None]
         return cls(
             key=question_key(episode),
             sample=episode.sample,
@@ -91,12 +98,21 @@ class EpisodeRow:
             context_tokens=usage.context_tokens,
             total_tokens=usage.prompt_tokens + usage.generated_tokens,
             graph_calls=usage.graph_calls,
+            empty_graph_calls=_empty_graph_calls(episode),
             model_calls=usage.model_calls,
-            turns=len(episode.turns),
+            turns=len(episode.turns) - len(retrieved),
             valid=sum(turn.observation is not None and turn.observation.ok for turn in asked),
             asked=len(asked),
+            fallback=episode.fallback,
             seconds=usage.seconds,
         )
+
+
+def _empty_graph_calls(episode: Episode) -> int:
+    outcomes = episode.usage.graph_outcomes
+    if outcomes:
+        return episode.usage.graph_calls - outcomes.get(OK, 0)
+    return sum(turn.observation is not None and not turn.observation.ok for turn in episode.turns)  # an old record
 
 
 class Slice(Record):
@@ -146,23 +162,8 @@ def union_answers(samples: Sequence[EpisodeRow]) -> tuple[tuple[str, ...], tuple
 
     Names are one if their normal forms are; ties go to the better place in a list, then to the earlier sample.
     """
-    votes: Counter[str] = Counter()
-    names: dict[str, tuple[int, int, str]] = {}  # best place, sample, name
-    ids: dict[str, tuple[int, int, str]] = {}  # best place, sample, id; some samples may not know one
-    for row in samples:
-        seen = set()
-        for place, name in enumerate(row.answers):
-            form = normalise(name)
-            if not form or form in seen:
-                continue
-            seen.add(form)
-            names[form] = min(names.get(form, (place, row.sample, name)), (place, row.sample, name))
-            identifier = row.answer_ids[place] if row.answer_ids else None
-            if identifier is not None:
-                ids[form] = min(ids.get(form, (place, row.sample, identifier)), (place, row.sample, identifier))
-        votes.update(seen)
-    order = sorted(names, key=lambda form: (-votes[form], names[form][:2], form))
-    return tuple(names[form][2] for form in order), tuple(ids[form][2] if form in ids else None for form in order)
+    candidates = count_votes([(row.answers, row.answer_ids) for row in samples])
+    return tuple(candidate.name for candidate in candidates), tuple(candidate.id for candidate in candidates)
 
 
 def summarise(episodes: Iterable[Episode], *, seed: int = 0, resamples: int = RESAMPLES) -> Summary:

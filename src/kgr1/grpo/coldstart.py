@@ -76,6 +76,17 @@ def _example(
     )
 
 
+def text_examples(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> list[Example]:
+    """Lay (prompt, reply) pairs out as chats of one message and one reply; the reply and its end are learned."""
+    examples = []
+    for prompt, reply in pairs:
+        read = encode_prompt(tokenizer, prompt)
+        written = tokenizer.encode(reply, add_special_tokens=False, split_special_tokens=True)
+        written = [*written, tokenizer.eos_token_id]
+        examples.append(Example((*read, *written), (*(IGNORED for _ in read), *written)))
+    return examples
+
+
 class _ReplayPolicy:
     """Plays an expert's steps, as the tokens a model would have sampled."""
 

@@ -37,6 +37,7 @@ class Row:
     random: np.random.Generator
     index: int
     prompt_length: int
+    stops: StopStrings
     cached: int = 0
     prompt_logits: torch.Tensor | None = None  # (V,), kept so that equal prompts need no forward pass
     request: Request | None = None
@@ -79,18 +80,22 @@ class Engine:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_context = min(max_context, context_limit(model.config))
-        self._device = next(model.parameters()).device
+        self.device = next(model.parameters()).device
         self._cache: RowCache | None = None
         self._rows: list[Row] = []
         self._max_rows = max_rows
-        self._stops = StopStrings(tokenizer, stops)
-        self._eos = _eos_ids(model, tokenizer)
+        self._default_stops = tuple(stops)
+        self._stops: dict[tuple[str, ...], StopStrings] = {}  # making one looks at the whole vocabulary
+        self.end_ids = _eos_ids(model, tokenizer)
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._driver: asyncio.Task[None] | None = None
 
-    async def open(self, ids: Sequence[int], sampling: SamplingSettings) -> Row:
-        """Take a row for a context that starts with ``ids``; waits while all rows are taken."""
+    async def open(self, ids: Sequence[int], sampling: SamplingSettings, stops: Sequence[str] | None = None) -> Row:
+        """Take a row for a context that starts with ``ids``; waits while all rows are taken.
+
+        A turn of the row ends with one of ``stops``; None stands for those of the engine.
+        """
         if not ids or len(ids) >= self.max_context:
             raise ModelError(f"The prompt has {len(ids)} tokens; the context holds {self.max_context}.")
         self._attach_loop()
@@ -102,6 +107,7 @@ class Engine:
             random=np.random.Generator(np.random.PCG64(sampling.seed % (1 << 64))),
             index=len(self._rows),
             prompt_length=len(ids),
+            stops=self._stops_of(self._default_stops if stops is None else tuple(stops)),
         )
         self._rows.append(row)
         return row
@@ -160,7 +166,7 @@ class Engine:
         """One token for every waiting row: rows with unread context are read first, the others decode together."""
         if self._cache is None:
             dtype = next(self.model.parameters()).dtype
-            self._cache = RowCache(self.model.config, self._max_rows, dtype, self._device)
+            self._cache = RowCache(self.model.config, self._max_rows, dtype, self.device)
         waiting = [row for row in self._rows if row.request is not None]
         decoding = [row for row in waiting if len(row.ids) - row.cached == 1]
         for row in waiting:
@@ -178,10 +184,10 @@ class Engine:
                 return shared
         start, stop = row.cached, len(row.ids)
         self._cache.reserve(stop)
-        positions = torch.arange(start, stop, device=self._device)
-        mask = positions[:, None] >= torch.arange(stop, device=self._device)[None, :]
+        positions = torch.arange(start, stop, device=self.device)
+        mask = positions[:, None] >= torch.arange(stop, device=self.device)[None, :]
         output = self.model(
-            input_ids=torch.tensor([row.ids[start:]], device=self._device),
+            input_ids=torch.tensor([row.ids[start:]], device=self.device),
             attention_mask=attention_mask(self.model, mask[None, None]),
             position_ids=positions[None],
             past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
@@ -223,12 +229,12 @@ class Engine:
         assert self._cache is not None
         count = max(row.index for row in decoding) + 1
         rows = self._rows[:count]
-        starts = torch.tensor([min(row.cached, self.max_context - 1) for row in rows], device=self._device)
+        starts = torch.tensor([min(row.cached, self.max_context - 1) for row in rows], device=self.device)
         width = int(starts.max()) + 1
         self._cache.reserve(width)
-        mask = torch.arange(width, device=self._device)[None, :] <= starts[:, None]
+        mask = torch.arange(width, device=self.device)[None, :] <= starts[:, None]
         output = self.model(
-            input_ids=torch.tensor([[row.ids[-1]] for row in rows], device=self._device),
+            input_ids=torch.tensor([[row.ids[-1]] for row in rows], device=self.device),
             attention_mask=attention_mask(self.model, mask[:, None, None, :]),
             position_ids=starts[:, None],
             past_key_values=self._cache.view(0, count, starts, width),
@@ -251,16 +257,21 @@ class Engine:
             row.ids.append(token)
             request.ids.append(token)
             request.logprobs.append(logprob)
-            finish = self._finish(request)
+            finish = self._finish(row, request)
             if finish is not None:
                 row.request = None
                 if not request.future.done():
                     request.future.set_result(finish)
 
-    def _finish(self, request: Request) -> FinishReason | None:
-        if request.ids[-1] in self._eos:
+    def _stops_of(self, stops: tuple[str, ...]) -> StopStrings:
+        if stops not in self._stops:
+            self._stops[stops] = StopStrings(self.tokenizer, stops)
+        return self._stops[stops]
+
+    def _finish(self, row: Row, request: Request) -> FinishReason | None:
+        if request.ids[-1] in self.end_ids:
             return FinishReason.EOS
-        if self._stops.complete(request.ids):
+        if row.stops.complete(request.ids):
             return FinishReason.STOP
         return FinishReason.LENGTH if len(request.ids) >= request.limit else None
 

@@ -142,7 +142,7 @@ class Transport:
             return content
         sentence = _sentence(content)
         if status in RETRIED_STATUSES:
-            raise AttemptError(sentence or f"status {status}", _seconds(response.headers.get("retry-after", "")))
+            raise AttemptError(sentence or f"status {status}", retry_after_s(response.headers.get("retry-after", "")))
         if sentence:
             raise GraphServerError(f"The graph server at {self.url} refused the request: {sentence}", status=status)
         raise self.nonsense(f"status {status}")
@@ -186,7 +186,7 @@ def _sentence(content: bytes) -> str:
     return error.message if error else ""
 
 
-def _seconds(text: str) -> float:
+def retry_after_s(text: str) -> float:
     """The number of seconds in a Retry-After header; 0 for none and for the form with a date."""
     return float(text) if re.fullmatch(r"\d{1,6}", text) else 0.0
 
