@@ -21,6 +21,7 @@ first, at most ``--ball`` of them. The scan then reads only the triples of that 
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import json
 import random
@@ -223,6 +224,8 @@ def http_batches(stack: ExitStack, setting: Setting, options: argparse.Namespace
         if url:
             break
     queries = draw(setting.graphs, BATCH * options.batches, options.seed + 1)
+    gc.collect()
+    gc.freeze()  # the peers and their triples live in this process, and a client's usually does not hold them
     with GraphClient(url) as client:
         client.execute(queries[:BATCH])
         seconds = []
