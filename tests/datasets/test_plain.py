@@ -115,6 +115,13 @@ def test_an_unknown_split_or_subset_lists_those_that_exist(tmp_path: Path) -> No
         load_questions(path, subset="two")
 
 
+def test_questions_can_be_chosen_by_hops(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "q.jsonl", *[ROW | {"id": str(i), "hops": 1 + i % 3} for i in range(9)])
+    assert [question.id for question in load_questions(path, hops=2)] == ["1", "4", "7"]
+    with pytest.raises(DatasetError, match="it has 1, 2, 3"):
+        load_questions(path, hops=4)
+
+
 def test_a_seed_shuffles_before_the_limit(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "q.jsonl", *[ROW | {"id": str(i)} for i in range(50)])
     ids = [[q.id for q in load_questions(path, limit=10, seed=seed)] for seed in (3, 3, 4, None)]

@@ -89,6 +89,7 @@ def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models
         split=data.split,
         usual="test",
         subset=data.subset,
+        hops=data.hops,
         limit=data.limit,
         seed=data.seed,
         max_turns=recipe.shared_settings.agent.max_turns,  # one set for all systems

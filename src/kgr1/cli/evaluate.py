@@ -16,6 +16,7 @@ from kgr1.cli.console import clean, note, out, warn
 from kgr1.cli.options import (
     Config,
     GraphSpec,
+    Hops,
     Limit,
     ModelSpec,
     Out,
@@ -60,6 +61,7 @@ def evaluate(
     ] = "agent",
     planner: Planner = None,
     subset: Subset = None,
+    hops: Hops = None,
     split: Split = None,
     limit: Limit = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each question.")] = 1,
@@ -96,6 +98,7 @@ def evaluate(
         split=split,
         usual="test",
         subset=subset,
+        hops=hops,
         limit=limit,
         seed=settings.sampling.seed,
         max_turns=settings.agent.max_turns,

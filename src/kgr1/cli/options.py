@@ -70,6 +70,7 @@ ModelSpec = Annotated[
     ),
 ]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]
+Hops = Annotated[int | None, typer.Option(min=1, help="Keep only the questions of this number of hops.")]
 Split = Annotated[
     str | None,
     typer.Option(

@@ -173,6 +173,7 @@ def load_question_set(
     split: str | None = None,
     usual: str = EVERY_SPLIT,
     subset: str | None = None,
+    hops: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     max_turns: int = 7,
@@ -192,6 +193,8 @@ def load_question_set(
 
         if subset is not None:
             raise DatasetError("The countries have no subsets; leave out --subset.")
+        if hops is not None:
+            raise DatasetError("The countries cannot be chosen by hops; leave out --hops.")
         found = embedded_questions(wanted, count=limit, seed=seed, max_turns=max_turns)
         if not found:
             raise DatasetError(f"No question on countries has a way of {max_turns} turns; raise agent.max_turns.")
@@ -199,11 +202,11 @@ def load_question_set(
     drawn = None if limit is None else seed
     path = Path(spec).expanduser()
     try:
-        found = load_questions(path, split=wanted, subset=subset, limit=limit, seed=drawn)
+        found = load_questions(path, split=wanted, subset=subset, hops=hops, limit=limit, seed=drawn)
     except DatasetError as error:
         if split is not None or error.details.get("wanted") != wanted or error.details.get("available") != []:
             raise
-        found = load_questions(path, subset=subset, limit=limit, seed=drawn)
+        found = load_questions(path, subset=subset, hops=hops, limit=limit, seed=drawn)
     if not found:
         raise DatasetError(f"There is no question in {spec}.", path=spec)
     return found

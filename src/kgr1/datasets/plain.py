@@ -29,20 +29,22 @@ def load_questions(
     *,
     split: str | None = None,
     subset: str | None = None,
+    hops: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
 ) -> list[Question]:
     """Read the questions of a file, or of a folder that holds ``questions.jsonl`` or ``questions.jsonl.gz``.
 
-    ``split`` and ``subset`` keep the matching lines; ``seed`` shuffles (the same seed gives the same order) before
-    ``limit`` cuts. Questions without topics or answers are kept: whether they count is the caller's choice.
+    ``split``, ``subset`` and ``hops`` keep the matching lines; ``seed`` shuffles (the same seed gives the same order)
+    before ``limit`` cuts. Questions without topics or answers are kept: whether they count is the caller's choice.
 
     Raises :class:`DatasetError` for a missing or malformed file (details: ``path``, ``line`` 1-based, ``reason``) and
-    for a split or subset that the file does not have (the message lists those it has).
+    for a split, subset or number of hops that the file does not have (the message lists those it has).
     """
     source = _question_file(Path(path))
     rows = list(_read_rows(source))
     rows = _select(rows, "subset", subset, source)
+    rows = _select(rows, "hops", hops, source)
     rows = _select(rows, "split", split, source)
     questions = [_question(row, source, line) for line, row in rows]
     if seed is not None:
@@ -119,7 +121,7 @@ def _malformed(path: Path, line: int, reason: str) -> DatasetError:
 
 
 def _select(
-    rows: list[tuple[int, dict[str, Any]]], field: str, wanted: str | None, path: Path
+    rows: list[tuple[int, dict[str, Any]]], field: str, wanted: str | int | None, path: Path
 ) -> list[tuple[int, dict[str, Any]]]:
     if wanted is None:
         return rows

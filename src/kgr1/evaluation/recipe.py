@@ -53,6 +53,7 @@ class DataSet(Record):
     graph: str
     questions: str
     subset: str | None = None
+    hops: int | None = None
     split: str | None = None
     limit: int | None = Field(default=None, ge=1)
     seed: int = 0  # of the draw
