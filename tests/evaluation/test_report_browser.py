@@ -53,7 +53,7 @@ def test_nothing_hostile_runs(page: Any) -> None:
     page.locator(".example").first.wait_for()
     for example in page.locator(".example > summary").all()[:8]:
         example.click()
-    assert page.locator(".turn").count() == 3 * 8
+    sync_api.expect(page.locator(".turn")).to_have_count(3 * 8)  # drawn when the browser tells that one was opened
     assert page.evaluate("window.hacked") is None
     assert page.locator("img").count() == 0
     assert page.title() == HOSTILE[0]

@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     """Makes training examples with a tokenizer."""
 
 
+Planner = Annotated[
+    bool,
+    typer.Option(
+        "--planner",
+        help="Train the planner of the baseline RoG instead: from a question to the relations of a shortest path.",
+    ),
+]
+
+
 def coldstart(
     target: Out,
     graph: SomeGraph = None,
@@ -52,13 +61,7 @@ def coldstart(
     limit: Limit = None,
     config: Config = None,
     overrides: Overrides = None,
-    planner: Annotated[
-        bool,
-        typer.Option(
-            "--planner",
-            help="Train the planner of the baseline RoG instead: from a question to the relations of a shortest path.",
-        ),
-    ] = False,
+    planner: Planner = False,
     resume: Resume = False,
     force: Force = False,
 ) -> None:

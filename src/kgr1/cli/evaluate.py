@@ -46,6 +46,9 @@ Concurrency = Annotated[int, typer.Option(min=1, max=4096, help="Episodes that r
 Link = Annotated[
     bool, typer.Option("--link", help="Find the topics in the text; those that the questions give are not used.")
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
+]
 
 
 def evaluate(
@@ -75,9 +78,7 @@ def evaluate(
     overrides: Overrides = None,
     concurrency: Concurrency = 32,
     link: Link = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Play episodes again in which the model or the graph failed.")
-    ] = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Play the questions, score the answers, and write episodes and numbers to a folder.
 
