@@ -139,3 +139,40 @@ def test_force_removes_nothing_but_a_run(tmp_path: Path) -> None:
     runs.clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-old", "data"]
     assert elsewhere.is_dir()
+
+
+def test_several_graphs_at_once(run: Run, family: Path, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text(
+        f"""
+        [[part]]
+        name = "countries"
+        graph = "countries"
+        questions = "countries"
+        entity_styles = ["upper", "exchanged"]
+        [[part]]
+        name = "family"
+        graph = "{family}"
+        generate = 8
+        hops = [1]
+        relation_styles = ["as_is", "upper"]
+        """
+    )
+    cold, grpo = tmp_path / "cold", tmp_path / "grpo"
+    few = COLD[COLD.index("--set") :]
+    result = run("coldstart", "--mixture", recipe, *few, "--model", tiny_model, "--out", cold)
+    assert "6 expert trajectories" in result.stderr
+    assert "family: " in result.stderr
+    record = json.loads((cold / "run.json").read_text())
+    assert record["graph"]["source"] == str(recipe)
+    short = TRAIN[TRAIN.index("--set") :]
+    dev = ("--dev-split", "dev", "--set", "train.eval_steps=2", "--set", "train.eval_questions=4")
+    run("train", "--mixture", recipe, *short, *dev, "--limit", "20", "--start", cold / "policy", "--out", grpo)
+    assert len(rows(grpo)) == 2
+    assert json.loads((grpo / "run.json").read_text())["dev_questions"]["count"] == 4
+    assert (grpo / "best").is_dir()
+
+    both = run("coldstart", "--mixture", recipe, *COLD, "--model", tiny_model, "--out", tmp_path / "x", code=2)
+    assert "leave out --graph" in both.stderr
+    neither = run("coldstart", *few, "--model", tiny_model, "--out", tmp_path / "x", code=2)
+    assert "--mixture" in neither.stderr
