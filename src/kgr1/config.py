@@ -11,6 +11,8 @@ A settings file has one table per record below, e.g.::
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -173,6 +175,18 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise SettingsError(f"Cannot read the {what} {path}: {error.strerror}.", path=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
+
+
+def expand(text: str) -> str:
+    """A path of a recipe with environment variables and ``~`` filled in.
+
+    Raises :class:`SettingsError` for a variable that is not set.
+    """
+    found = os.path.expandvars(os.path.expanduser(text))
+    missing = re.search(r"\$(\w+|\{\w+\})", found)
+    if missing:
+        raise SettingsError(f"The environment variable {missing[0]} of '{text}' is not set; set it and run again.")
+    return found
 
 
 def validate(cls: type[R], data: Mapping[str, Any], source: str) -> R:

@@ -176,3 +176,11 @@ def test_several_graphs_at_once(run: Run, family: Path, tiny_model: Path, tmp_pa
     assert "leave out --graph" in both.stderr
     neither = run("coldstart", *few, "--model", tiny_model, "--out", tmp_path / "x", code=2)
     assert "--mixture" in neither.stderr
+
+
+def test_a_mixture_names_the_variable_that_is_not_set(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text('[[part]]\nname = "films"\ngraph = "$KGR1_NOWHERE/films.kg"\n')
+    result = run("coldstart", "--mixture", recipe, "--model", tiny_model, "--out", tmp_path / "x", code=1)
+    assert "$KGR1_NOWHERE" in result.stderr
+    assert "is not set" in result.stderr

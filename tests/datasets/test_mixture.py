@@ -131,7 +131,7 @@ def test_quotas_use_everything_and_no_more(count: int, parts: dict[str, tuple[fl
         ("[[part]]\nname = 'a/b'\ngraph = 'g'", SettingsError, "part.0.name"),
         ("[[part]]\nname = 'a'\ngraph = 'g'\nstyles = []", SettingsError, "unknown key 'part.0.styles'"),
         ("[[part]]\nname = 'a'\ngraph = 'g'\n[[part]]\nname = 'a'\ngraph = 'h'", DatasetError, "same name"),
-        ("part = [", DatasetError, "not valid TOML"),
+        ("part = [", SettingsError, "not valid TOML"),
         ("", SettingsError, "part"),
     ],
 )

@@ -9,7 +9,6 @@ saw, no more and no less.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
 from kgr1.config import AgentSettings
 from kgr1.graph.api import KnowledgeGraph, NameIndex
+from kgr1.graph.names import is_identifier
 from kgr1.graph.render import neutralise, render, show_name
 from kgr1.types import ErrorCode, Observation, Operation, Query, Question
 
@@ -30,7 +30,6 @@ MAX_RELATIONS = 8
 MAX_VALUES = 3
 """Neighbours shown for one relation of a nameless result."""
 
-_NAMELESS = re.compile(r"/?[mg][./][0-9a-z_]{2,}|_:\S+|Q\d+|\S*[0-9a-f]{8}-[0-9a-f]{4}-\S+", re.IGNORECASE)
 _NAMESAKES = 3  # entities that the remark on a shared name lists
 _ASKED_OF = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 
@@ -138,7 +137,7 @@ def is_nameless(name: str, identifier: str) -> bool:
     >>> is_nameless("m.04j60kc", "m.04j60kc"), is_nameless("Alien", "m.0kcn7"), is_nameless("1979", "1979")
     (True, False, False)
     """
-    return name == identifier and bool(_NAMELESS.fullmatch(name))
+    return name == identifier and is_identifier(name)
 
 
 def _few(answer: Observation, without: str) -> Observation | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -77,15 +76,16 @@ def open_material(
 def _opened(path: Path, *, seed: int, max_turns: int) -> Iterator[Mixture]:
     from kgr1.cli.bars import busy
     from kgr1.cli.sources import load_question_set, open_graph
+    from kgr1.config import expand
     from kgr1.datasets.mixture import Source, load_recipe, mix
 
     recipe = load_recipe(path)
-    held_out = [question for spec in recipe.held_out for question in load_question_set(_place(spec))]
+    held_out = [question for spec in recipe.held_out for question in load_question_set(expand(spec))]
     with ExitStack() as stack:
         graphs: dict[str, KnowledgeGraph] = {}
         sources: list[Source] = []
         for part in recipe.part:
-            spec = _place(part.graph)
+            spec = expand(part.graph)
             if spec not in graphs:
                 graphs[spec] = stack.enter_context(open_graph(spec))
             sources.append(Source(part, graphs[spec], _questions(part)))
@@ -98,10 +98,6 @@ def _opened(path: Path, *, seed: int, max_turns: int) -> Iterator[Mixture]:
 
 def _questions(part: Part) -> list[Question]:
     from kgr1.cli.sources import load_question_set
+    from kgr1.config import expand
 
-    return [] if part.questions is None else load_question_set(_place(part.questions), subset=part.subset)
-
-
-def _place(spec: str) -> str:
-    """A path of a mixture, with variables of the environment such as ``$KGR1_DATA`` filled in."""
-    return os.path.expandvars(spec)
+    return [] if part.questions is None else load_question_set(expand(part.questions), subset=part.subset)

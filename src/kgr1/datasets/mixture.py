@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import random
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,13 +27,15 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from kgr1.config import validate
+from kgr1.config import read_toml, validate
 from kgr1.datasets.styles import AS_IS, EXCHANGED, entity_renaming, relation_renaming, restyle
 from kgr1.datasets.synthetic import generate_questions
 from kgr1.errors import DatasetError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.family import GraphFamily, join_id
+from kgr1.graph.names import is_identifier
 from kgr1.graph.renaming import RenamedGraph
+from kgr1.rewards.answer import normalise
 from kgr1.types import Question, Record, Triple
 
 DEV = "dev"
@@ -43,7 +44,6 @@ TRAIN_SHARE = 0.6
 """Of made questions, by their topics; see :data:`kgr1.datasets.walks.SPLITS`."""
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_NAMELESS = re.compile(r"[mg]\.\w+|Q\d+")
 
 
 class Part(Record):
@@ -101,16 +101,10 @@ class Mixture(NamedTuple):
 def load_recipe(path: Path) -> Recipe:
     """Read the TOML file of a mixture.
 
-    Raises :class:`DatasetError` if it cannot be read or two parts have one name, and
-    :class:`kgr1.errors.SettingsError` for an unknown key or a value out of range.
+    Raises :class:`kgr1.errors.SettingsError` if it cannot be read, for an unknown key and for a value out of range, and
+    :class:`DatasetError` if two parts have one name.
     """
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DatasetError(f"Cannot read the mixture {path}: {error.strerror}.", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is not valid TOML: {error}.", path=str(path)) from error
-    recipe = validate(Recipe, data, source=str(path))
+    recipe = validate(Recipe, read_toml(path, "mixture"), source=str(path))
     names = [part.name for part in recipe.part]
     if len(set(names)) != len(names):
         raise DatasetError(f"Two parts of {path} have the same name; give each its own.", path=str(path), names=names)
@@ -126,7 +120,9 @@ def mix(sources: Sequence[Source], *, seed: int, max_turns: int, held_out: Itera
     tests = [q for source in sources for q in source.questions if q.split != source.part.split]
     fence = HeldOut([*tests, *held_out])
     members: dict[str, KnowledgeGraph] = {}
-    mixture = Mixture(GraphFamily({s.part.name: s.graph for s in sources}), {}, {}, {}, {})
+    questions: dict[str, list[Question]] = {}
+    dev: dict[str, list[Question]] = {}
+    dropped: dict[str, int] = {}
     for number, source in enumerate(sources):
         part = source.part
         found = source.questions
@@ -136,35 +132,31 @@ def mix(sources: Sequence[Source], *, seed: int, max_turns: int, held_out: Itera
         train = [q for q in usable if q.split == part.split and not fence.holds(q)]
         if not train:
             raise DatasetError(f"No question is left in the part '{part.name}' of the mixture.", part=part.name)
-        mixture.weights[part.name] = part.weight
-        mixture.dropped[part.name] = sum(q.split == part.split for q in found) - len(train)
-        mixture.questions[part.name] = _in_styles(source, _sample(train, part.limit, seed), members, seed + number)
-        mixture.dev[part.name] = [_in_member(q, part.name) for q in usable if q.split == DEV]
+        dropped[part.name] = sum(q.split == part.split for q in found) - len(train)
+        questions[part.name] = _in_styles(source, _sample(train, part.limit, seed), members, seed + number)
+        dev[part.name] = [_in_member(q, part.name) for q in usable if q.split == DEV]
         members[part.name] = source.graph
-    return mixture._replace(family=GraphFamily(members))
+    weights = {source.part.name: source.part.weight for source in sources}
+    return Mixture(GraphFamily(members), questions, dev, weights, dropped)
 
 
 class HeldOut:
-    """What dev and test splits ask: texts and topics, apart from case, blanks, punctuation and underscores."""
+    """What dev and test splits ask: texts and topics, by their normal form (SPEC section 8)."""
 
     def __init__(self, questions: Iterable[Question]) -> None:
         self._texts: set[str] = set()
         self._topics: set[str] = set()
         for question in questions:
-            self._texts.add(_plain(question.text))
-            self._topics.update(map(_plain, question.topics))
+            self._texts.add(normalise(question.text))
+            self._topics.update(map(normalise, question.topics))
 
     def holds(self, question: Question) -> bool:
         """True if training on the question would give away a held-out one."""
-        return _plain(question.text) in self._texts or any(map(self.holds_topic, question.topics))
+        return normalise(question.text) in self._texts or any(map(self.holds_topic, question.topics))
 
     def holds_topic(self, name: str) -> bool:
         """True if a held-out question starts there."""
-        return _plain(name) in self._topics
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
+        return normalise(name) in self._topics
 
 
 def _usable(question: Question, part: Part) -> bool:
@@ -209,7 +201,7 @@ def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Que
     part = source.part
 
     def may_ask(name: str) -> bool:
-        return bool(_WORD.search(name)) and not _NAMELESS.fullmatch(name) and not fence.holds_topic(name)
+        return bool(_WORD.search(name)) and not is_identifier(name) and not fence.holds_topic(name)
 
     return generate_questions(
         [t for t in _triples(source) if not any(fnmatchcase(t.relation, skip) for skip in part.skip_relations)],

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from kgr1.datasets.paths import AND, BACKWARD
 from kgr1.datasets.synthetic import readable
 from kgr1.errors import DatasetError
+from kgr1.graph.names import is_identifier
 from kgr1.graph.renaming import Renaming
 from kgr1.types import GoldAnswer, Question
 
@@ -59,14 +60,14 @@ RELATION_STYLES: Mapping[str, Style] = {
 }
 """Style of relation names -> how one is written in it; the part after the last dot, which says what it means."""
 
-_NAMELESS = re.compile(r"[mg]\.\w+|Q\d+|[^A-Za-z]*")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def entity_renaming(style: str, names: Iterable[str], seed: int) -> Renaming:
     """The map of a style for these names; raises :class:`DatasetError` for an unknown style."""
     if style == AS_IS:
         return Renaming({})
-    speaking = [name for name in names if not _NAMELESS.fullmatch(name)]
+    speaking = [name for name in names if _speaks(name)]
     if style == EXCHANGED:
         return Renaming.exchanged(speaking, seed)
     return Renaming.styled(names, _keep_nameless(_known(style, ENTITY_STYLES, "entity")))
@@ -88,7 +89,11 @@ def _known(style: str, styles: Mapping[str, Style], kind: str) -> Style:
 
 
 def _keep_nameless(style: Style) -> Style:
-    return lambda name: name if _NAMELESS.fullmatch(name) else style(name)
+    return lambda name: style(name) if _speaks(name) else name
+
+
+def _speaks(name: str) -> bool:
+    return bool(_LETTER.search(name)) and not is_identifier(name)
 
 
 def restyle(question: Question, entities: Renaming, relations: Renaming, *, strict: bool = False) -> Question | None:

@@ -32,7 +32,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ from typing import Any
 
 from pydantic import Field
 
-from kgr1.config import Settings, read_toml, validate
+from kgr1.config import Settings, expand, read_toml, validate
 from kgr1.errors import SettingsError
 from kgr1.types import Record
 
@@ -126,11 +125,11 @@ def read_recipe(path: Path) -> Recipe:
     for system in recipe.systems:
         recipe.settings_of(system)
     datasets = {
-        name: item.model_copy(update={"graph": _expanded(item.graph), "questions": _expanded(item.questions)})
+        name: item.model_copy(update={"graph": expand(item.graph), "questions": expand(item.questions)})
         for name, item in recipe.datasets.items()
     }
     systems = {
-        name: item.model_copy(update={"model": item.model and _expanded(item.model)})
+        name: item.model_copy(update={"model": item.model and expand(item.model)})
         for name, item in recipe.systems.items()
     }
     return recipe.model_copy(update={"datasets": datasets, "systems": systems})
@@ -147,15 +146,6 @@ def _check_names(names: Sequence[str], path: Path) -> None:
     for name in names:
         if folded.count(name.casefold()) > 1:
             raise SettingsError(f"{path}: two names differ from '{name}' by case only; some disks keep one of them.")
-
-
-def _expanded(text: str) -> str:
-    """The text with environment variables and ``~`` replaced."""
-    found = os.path.expandvars(os.path.expanduser(text))
-    missing = re.search(r"\$(\w+|\{\w+\})", found)
-    if missing:
-        raise SettingsError(f"The environment variable {missing[0]} of '{text}' is not set; set it and run again.")
-    return found
 
 
 def cells(recipe: Recipe, only: Sequence[str] = ()) -> list[Cell]:

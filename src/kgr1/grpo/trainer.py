@@ -106,7 +106,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             train.group_size,
             list(self._questions),
             self._sample,
-            lambda group: _Batch(group, self.settings, self.processing_class.pad_token_id).is_dull(),
+            lambda group: _is_dull(group, self.settings),
             attempts=train.resample,
             seed=train.seed + step,
         )
@@ -152,11 +152,9 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         batch, self._batch = self._batch, None
         assert batch is not None, "the rollout function ran"
         rank, count = self.accelerator.process_index, len(batch.episodes)
-        everyone: list[tuple[list[float], float, bool]] = gather_object(batch.returns())
-        turn_rewards, turn_mask = pad_turns([turns for turns, _, _ in everyone])
-        turn_mask[[not judged for _, _, judged in everyone]] = False
+        everyone: list[_Return] = gather_object(batch.returns())
         group = np.arange(len(everyone)) // self.settings.train.group_size
-        advantages = _advantages(self.settings, turn_rewards, [outcome for _, outcome, _ in everyone], turn_mask, group)
+        advantages = _advantages(everyone, group, self.settings)
         own = slice(rank * count, (rank + 1) * count)
         turn_of_token = batch.turn_of_token(output["completion_ids"].shape[1])
         tokens = spread_to_tokens(advantages.values[own], turn_of_token)
@@ -213,7 +211,7 @@ class _Batch:
     """The episodes of one generation step with their rewards and tokens."""
 
     def __init__(self, episodes: Sequence[Episode], settings: Settings, filler: int) -> None:
-        self.episodes, self.settings = episodes, settings
+        self.episodes = episodes
         self.scores: list[RewardBreakdown] = [score_episode(episode, settings.reward) for episode in episodes]
         self.tokens = [episode_tokens(episode, filler) for episode in episodes]
 
@@ -227,22 +225,12 @@ class _Batch:
             "total_reward": [score.total for score in self.scores],
         }
 
-    def returns(self) -> list[tuple[list[float], float, bool]]:
+    def returns(self) -> list[_Return]:
         """Turn rewards and outcome of every episode, and whether they say anything about the policy.
 
         An episode that a failing model or graph ended is not judged: it stays out of the baseline and gets no gradient.
         """
-        return [
-            (list(score.turn_values), score.outcome.total, episode.stop not in FAILURES)
-            for score, episode in zip(self.scores, self.episodes, strict=True)
-        ]
-
-    def is_dull(self) -> bool:
-        """True if these episodes of one question give no gradient."""
-        rewards, mask = pad_turns([turns for turns, _, _ in self.returns()])
-        mask[[not judged for _, _, judged in self.returns()]] = False
-        outcome = [outcome for _, outcome, _ in self.returns()]
-        return bool(_advantages(self.settings, rewards, outcome, mask, np.zeros(len(outcome), np.int64)).degenerate[0])
+        return [_return(score, episode) for score, episode in zip(self.scores, self.episodes, strict=True)]
 
     def turn_of_token(self, width: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(B, width) turn index of each token, -1 for observations and padding."""
@@ -267,9 +255,26 @@ class _Batch:
         }
 
 
-def _advantages(settings: Settings, rewards: Any, outcome: Any, mask: Any, group: Any) -> Advantages:
+_Return = tuple[list[float], float, bool]
+"""Turn rewards and outcome of an episode, and whether it is judged."""
+
+
+def _return(score: RewardBreakdown, episode: Episode) -> _Return:
+    return list(score.turn_values), score.outcome.total, episode.stop not in FAILURES
+
+
+def _advantages(returns: Sequence[_Return], group: Any, settings: Settings) -> Advantages:
     train = settings.train
+    rewards, mask = pad_turns([turns for turns, _, _ in returns])
+    mask[[not judged for _, _, judged in returns]] = False
+    outcome = [outcome for _, outcome, _ in returns]
     return compute_advantages(train.credit, rewards, outcome, mask, group, lam=train.lam, baseline=train.baseline)
+
+
+def _is_dull(episodes: Sequence[Episode], settings: Settings) -> bool:
+    """True if these episodes of one question give no gradient."""
+    returns = [_return(score_episode(episode, settings.reward), episode) for episode in episodes]
+    return bool(_advantages(returns, np.zeros(len(returns), np.int64), settings).degenerate[0])
 
 
 def _check_alive(episodes: Sequence[Episode]) -> None:
