@@ -36,7 +36,7 @@ def test_judging_a_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = json.loads((out / "judge.json").read_text())
     assert (found["episodes"], found["entities"]["equal"], found["entities"]["kappa"]) == (10, 1.0, None)
     assert (out / "episodes.jsonl").read_bytes() == episodes
-    assert "no address" in run("judge", out, "--base-url", "nonsense", "--model", "m", code=1).stderr
+    assert "not the address" in run("judge", out, "--base-url", "nonsense", "--model", "m", code=1).stderr
     assert "Cannot read" in run("judge", tmp_path / "b", "--base-url", "http://x", "--model", "m", code=1).stderr
     assert not (tmp_path / "b").exists()
     monkeypatch.setenv("KGR1_JUDGE_KEY", "k\n123")

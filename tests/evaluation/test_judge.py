@@ -76,13 +76,13 @@ def test_busy_servers_are_asked_again_and_refusals_are_final(tmp_path: Path) -> 
         judged, _ = ask(run, tmp_path / "a.jsonl", server.url, retries=2)
         assert judged[0].judge == (1,)
         server.statuses = [401, 401]
-        with pytest.raises(EvaluationError, match=r"HTTP 401: .*not now.*the key"):
+        with pytest.raises(EvaluationError, match=r"status 401: not now.*the key"):
             ask(run, tmp_path / "b.jsonl", server.url)
         assert server.statuses == [401]
-        with pytest.raises(EvaluationError, match="HTTP 404"):
+        with pytest.raises(EvaluationError, match=r"knows no model .*/chat/completions"):
             ask(run, tmp_path / "b.jsonl", server.url.removesuffix("/v1"))
         for wrong in ("ftp://x/v1", "localhost:1", "http://", "http://[::1", ""):
-            with pytest.raises(EvaluationError, match="no address of a model server"):
+            with pytest.raises(EvaluationError, match="not the address of a model server"):
                 ask(run, tmp_path / "b.jsonl", wrong)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kgr1.evaluation.agreement import Agreement, JudgeSummary
     from kgr1.evaluation.judge import Judged, JudgeSettings, Tally
 
-KEY_VARIABLE = "KGR1_JUDGE_KEY"
 VERDICTS = "judge.jsonl"
 
 
@@ -89,6 +88,8 @@ def _verdicts(episodes: Path, cache: Path, settings: JudgeSettings) -> tuple[lis
 
 
 def _api_key() -> str:
+    from kgr1.evaluation.judge import KEY_VARIABLE
+
     key = (os.environ.get(KEY_VARIABLE) or os.environ.get("OPENAI_API_KEY") or "").strip()
     if not key.isascii() or not key.isprintable():
         raise EvaluationError(f"The API key in {KEY_VARIABLE} has characters that no key has; set it again.")

@@ -76,18 +76,28 @@ class _Models(_Lenient):
 class OpenAIClient:
     """Satisfies :class:`kgr1.models.client.ModelClient`.
 
-    ``url`` is what stands before ``/chat/completions``, usually ending in ``/v1``. Its methods raise
+    ``url`` is what stands before ``/chat/completions``, usually ending in ``/v1``. Without a ``key`` that of the
+    environment is sent; ``key_name`` is the variable that messages speak of. Its methods raise
     :class:`ModelServerError`. A client may be used from several event loops, one after the other.
     """
 
-    def __init__(self, url: str, model: str = "", settings: EndpointSettings | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str = "",
+        settings: EndpointSettings | None = None,
+        *,
+        key: str | None = None,
+        key_name: str = KEY_VARIABLE,
+    ) -> None:
+        self._key_name = key_name
         self.url = _checked(url)
         self.model = model
         self.settings = settings or EndpointSettings()
         try:
-            self._secret = Secret.choose(os.environ.get(KEY_VARIABLE, "").strip())
+            self._secret = Secret.choose(os.environ.get(KEY_VARIABLE, "").strip() if key is None else key)
         except GraphServerError as error:
-            raise ModelServerError(f"{KEY_VARIABLE} holds no key: {error}") from error
+            raise ModelServerError(f"{key_name} holds no key: {error}") from error
         self._loop: asyncio.AbstractEventLoop | None = None
         self._http: httpx.AsyncClient
         self._places: asyncio.Semaphore
@@ -234,13 +244,16 @@ class OpenAIClient:
         if status == 200:
             return content
         said = _sentence(content)
+        if self._secret:  # some servers repeat the key that they refuse
+            said = said.replace(self._secret.header.removeprefix("Bearer "), "***")
         if status in (408, 429) or status >= 500:
             raise AttemptError(
                 f"status {status}{said and f': {said}'}", retry_after_s(response.headers.get("retry-after", ""))
             )
         if status in (401, 403):
             raise ModelServerError(
-                f"The model server at {self.url} refused the key (status {status}); put yours into {KEY_VARIABLE}.",
+                f"The model server at {self.url} refused the key (status {status}{said and f': {said}'}); put yours "
+                f"into {self._key_name}.",
                 url=self.url,
                 status=status,
             )
