@@ -83,6 +83,7 @@ def test_the_example_browser(page: Any) -> None:
     page.locator("#search").fill("東京")
     first = page.locator(".example").first
     first.locator("summary").click()
+    first.locator("dd").first.wait_for()  # a browser tells a little later that one was opened
     assert "東京" in first.inner_text()
     assert first.locator("dd").first.inner_text() == "plain"
 
