@@ -250,6 +250,7 @@ class Episode(Record):
     answers: tuple[str, ...] = ()
     answer_ids: tuple[str | None, ...] = ()  # parallel to answers; None where the trace does not show the name
     evidence: tuple[Triple, ...] = ()  # facts shown to the model that connect a topic with an answer
+    withheld: tuple[str, ...] = ()  # names that the model answered and the agent did not give out
     prompt: str = ""
     prompt_ids: tuple[int, ...] = ()
     usage: Usage = Field(default_factory=Usage)

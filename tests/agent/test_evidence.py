@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 from episode_parts import answer, ask, play
 
-from kgr1.agent.evidence import find_evidence, shown_triples
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgr1.agent.evidence import find_evidence, find_supports, shown_triples
 from kgr1.graph.store import GraphStore
-from kgr1.types import Question, Triple
+from kgr1.types import Observation, Operation, Query, Question, Triple, Turn
 
 FACTS = [
     ("A", "r", "B"),
@@ -65,3 +69,86 @@ def test_facts_are_listed_once_in_the_order_they_were_shown() -> None:
     episode = play([ask(BS), ask(AR), ask(BS), ""], on=GraphStore.from_triples(FACTS), question=question)
     assert shown_triples(episode.turns) == [Triple("B", "s", "D"), Triple("A", "r", "B"), Triple("A", "r", "C")]
     assert find_evidence((), ("D",), episode.turns) == ()
+
+
+def test_a_topic_is_an_answer_if_a_query_led_back_to_it() -> None:
+    assert evidence(["D"], '["D"]', 'get_head_entities("D", "s")', BS) == [("B", "s", "D")]
+    loop = ['get_tail_entities("A", "r")', 'get_head_entities("B", "r")']
+    assert evidence(["A"], '["A"]', *loop) == [("A", "r", "B")]
+    assert evidence(["A"], '["A"]', loop[0], BS) == []  # nothing came back to it
+
+
+def test_a_topic_is_an_answer_if_another_topic_leads_to_it() -> None:
+    there = [("A", "r", "B"), ("B", "s", "D")]
+    assert evidence(["A", "D"], '["D"]', AR, BS) == there
+    assert evidence(["D", "A"], '["D"]', AR, BS) == there
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("2014-05-17", 1),
+        ("2014-05", 1),
+        ("2014", 1),
+        ("1990", 2),
+        ("1994-01-02", 0),  # within a span, and no date that was shown
+        ("1994", 2),
+        ("2015-06-01", 0),  # not among the dates that were shown
+        ("2014-05-18", 0),
+        ("17", 0),
+        ("soon", 0),
+    ],
+)
+def test_dates_behind_results_are_answers(answer: str, expected: int) -> None:
+    def dated(entity: str, name: str, *times: str) -> Turn:
+        query = Query(operation=Operation.GET_TAIL_ENTITIES, entity=entity, relation="met")
+        seen = Observation(query=query, names=(name,), ids=(name,), times=(times,), total=1)
+        shown = ", ".join(time for time in times if not time.startswith("2015"))
+        return Turn(text="", query=query, observation=seen, shown=1, information=f"{name} ({shown})")
+
+    turns = [dated("A", "B", "2014-05-17", "2015-06-01"), dated("B", "C", "1990/1994"), dated("X", "Y", "1800")]
+    (found,) = find_supports(["A"], [answer], turns)
+    assert len(found) == expected
+    assert find_supports(["A"], ["1800"], turns) == ((),)  # nothing connects that fact with the topic
+
+
+ENTITIES = st.sampled_from("ABCDEF")
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> list[Turn]:
+    """Turns that show facts among few entities, in both directions."""
+    turns = []
+    for head, tail, outgoing in draw(st.lists(st.tuples(ENTITIES, ENTITIES, st.booleans()), max_size=8)):
+        operation = Operation.GET_TAIL_ENTITIES if outgoing else Operation.GET_HEAD_ENTITIES
+        query = Query(operation=operation, entity=head, relation="r")
+        seen = Observation(query=query, names=(tail,), ids=(tail,), total=1)
+        turns.append(Turn(text="", query=query, observation=seen, shown=draw(st.integers(0, 1))))
+    return turns
+
+
+@given(traces(), st.lists(ENTITIES, max_size=2), st.lists(ENTITIES, max_size=4))
+def test_support_is_a_connected_part_of_what_was_shown(
+    turns: list[Turn], topics: list[str], answers: list[str]
+) -> None:
+    supports = find_supports(topics, answers, turns)
+    shown = shown_triples(turns)
+    assert len(supports) == len(answers)
+    for answer, facts in zip(answers, supports, strict=True):
+        assert set(facts) <= set(shown)
+        assert find_supports(topics, [answer], turns) == (facts,)  # no answer changes what stands behind another
+        ends = {name for fact in facts for name in (fact.head, fact.tail)}
+        assert not facts or (answer in ends and ends & set(topics))
+        if answer not in topics:
+            assert bool(facts) == (answer in _connected(topics, shown))
+    assert set(find_evidence(topics, answers, turns)) == {fact for facts in supports for fact in facts}
+
+
+def _connected(topics: list[str], shown: list[Triple]) -> set[str]:
+    """What facts connect with the topics, by going over all of them until nothing is added."""
+    found = set(topics)
+    for _ in shown:
+        for fact in shown:
+            if {fact.head, fact.tail} & found:
+                found |= {fact.head, fact.tail}
+    return found

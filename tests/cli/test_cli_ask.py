@@ -84,7 +84,9 @@ def test_json(run: Run, family: Path) -> None:
         "id": "Ben",
         "runs": 1,
         "evidence": [["Ada", "parent of", "Ben"]],
+        "confidence": None,
     }
+    assert value["withheld"] == []
     assert Episode.model_validate(value["episodes"][0]).answers == ("Dan", "Ben", "Zoe")
 
 
@@ -136,8 +138,9 @@ def test_hostile_text_is_shown_as_what_it_is(capsys: pytest.CaptureFixture[str])
     assert shown.replace("\n", "").isprintable()
     assert "[red][link=x]Ben[/]\\x1b[2J\\u202e" in shown
     assert "because: a -- r --> [link=x]Ben[/]\\x1b[2J\\u202e" in shown
-    assert trace.as_json(found.question, [found]).isprintable()
-    assert json.loads(trace.as_json(found.question, [found]))["answers"][0]["name"] == HOSTILE
+    plain = trace.as_json(found.question, [found], AgentSettings())
+    assert plain.isprintable()
+    assert json.loads(plain)["answers"][0]["name"] == HOSTILE
 
 
 def test_on_a_terminal_only_our_styles_are_escapes(monkeypatch: pytest.MonkeyPatch) -> None:

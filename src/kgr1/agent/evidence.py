@@ -3,48 +3,140 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
+from kgr1.graph.temporal import parse_date
 from kgr1.rewards.answer import normalise
-from kgr1.types import Triple, Turn
+from kgr1.types import Observation, Triple, Turn
+
+
+class _Result(NamedTuple):
+    """A shown fact as one result of a query: the entity that was asked, the one that came back, and its shown dates."""
+
+    triple: Triple
+    asked: str
+    found: str
+    dates: tuple[str, ...]
 
 
 def shown_triples(turns: Iterable[Turn]) -> list[Triple]:
     """Every fact that stood in an observation, in order, without duplicates."""
-    seen: dict[Triple, None] = {}
+    return list(dict.fromkeys(result.triple for result in _results(turns)))
+
+
+def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
+    """Every fact that stood in an observation, in order."""
     for turn in turns:
         if turn.observation is not None:
-            for triple in turn.observation.triples(turn.shown):
-                seen.setdefault(triple)
+            dates = turn.observation.times
+            for place, triple in enumerate(turn.observation.triples(turn.shown)):
+                # Behind a name with many dates only some of them are shown.
+                seen = (date for date in dates[place] if date in turn.information) if place < len(dates) else ()
+                yield _result(triple, turn.observation, tuple(seen))
         for observation in turn.expanded:
             for triple in observation.triples():
-                seen.setdefault(triple)
-    return list(seen)
+                yield _result(triple, observation, ())
+
+
+def _result(triple: Triple, observation: Observation, dates: tuple[str, ...]) -> _Result:
+    head, tail = normalise(triple.head), normalise(triple.tail)
+    return _Result(triple, *((head, tail) if observation.query.operation.outgoing else (tail, head)), dates)
 
 
 def find_evidence(topics: Sequence[str], answers: Sequence[str], turns: Sequence[Turn]) -> tuple[Triple, ...]:
-    """The shown facts on a shortest path from any topic to each answer, in the order they were shown.
+    """The facts behind any of the answers (see :func:`find_supports`), in the order they were shown."""
+    used = {triple for support in find_supports(topics, answers, turns) for triple in support}
+    return tuple(triple for triple in shown_triples(turns) if triple in used)
 
-    An answer that no chain of shown facts connects with a topic has no evidence and adds nothing.
+
+def find_supports(
+    topics: Sequence[str], answers: Sequence[str], turns: Sequence[Turn]
+) -> tuple[tuple[Triple, ...], ...]:
+    """For each answer the shown facts on a shortest path from any topic to it, in the order they were shown.
+
+    A topic is an answer if the path comes from another topic, or if a query had it as a result (the wife of the
+    husband of a topic). A date is one if it, or a day or month within it, was shown behind a result; the facts are then
+    those of that result. An answer that no chain of shown facts connects with a topic has none.
     """
-    triples = shown_triples(turns)
-    neighbours: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for index, triple in enumerate(triples):
-        head, tail = normalise(triple.head), normalise(triple.tail)
-        neighbours[head].append((tail, index))
-        neighbours[tail].append((head, index))
-    reached: dict[str, tuple[str, int] | None] = {normalise(topic): None for topic in topics}
-    queue = deque(reached)
-    while queue:
-        node = queue.popleft()
-        for other, index in neighbours[node]:
-            if other not in reached:
-                reached[other] = (node, index)
-                queue.append(other)
+    trace = _Trace(topics, turns)
+    return tuple(trace.support(normalise(answer), answer) for answer in answers)
+
+
+Steps = dict[str, tuple[str, int] | None]
+"""How a search came to an entity: from which one, and by which fact; None where it began."""
+
+
+class _Trace:
+    """The shown facts of an episode, and the entities that they connect with its topics."""
+
+    def __init__(self, topics: Sequence[str], turns: Sequence[Turn]) -> None:
+        self._results = list(_results(turns))
+        self._triples = list(dict.fromkeys(result.triple for result in self._results))
+        self._number = {triple: number for number, triple in enumerate(self._triples)}
+        self._neighbours: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for number, triple in enumerate(self._triples):
+            head, tail = normalise(triple.head), normalise(triple.tail)
+            self._neighbours[head].append((tail, number))
+            self._neighbours[tail].append((head, number))
+        self._topics = [normalise(topic) for topic in topics]
+        self._reached = self._search(self._topics)
+
+    def support(self, form: str, answer: str) -> tuple[Triple, ...]:
+        """The facts behind an answer with this normal form."""
+        used: set[int] = set()
+        if form not in self._topics:
+            used = _way(self._reached, form)
+        else:
+            others = self._search([topic for topic in self._topics if topic != form])
+            used = _way(others, form) or self._back(form)
+        used = used or self._dated(answer)
+        return tuple(self._triples[number] for number in sorted(used))
+
+    def _search(self, roots: Iterable[str]) -> Steps:
+        """Breadth first over facts in both directions."""
+        reached: Steps = dict.fromkeys(roots)
+        queue = deque(reached)
+        while queue:
+            node = queue.popleft()
+            for other, number in self._neighbours.get(node, ()):
+                if other not in reached:
+                    reached[other] = (node, number)
+                    queue.append(other)
+        return reached
+
+    def _back(self, form: str) -> set[int]:
+        """The shortest way on which a query had this entity as a result."""
+        return min(
+            (
+                self._with_way(result)
+                for result in self._results
+                if result.found == form and result.asked in self._reached
+            ),
+            key=len,
+            default=set(),
+        )
+
+    def _dated(self, answer: str) -> set[int]:
+        """The way to the first result that a date stands behind."""
+        days = parse_date(answer)
+        if days is None:
+            return set()
+        for result in self._results:
+            edges = [parse_date(edge) for date in result.dates for edge in date.split("/")]
+            if result.asked in self._reached and any(e and days[0] <= e[0] and e[1] <= days[1] for e in edges):
+                return self._with_way(result)
+        return set()
+
+    def _with_way(self, result: _Result) -> set[int]:
+        return _way(self._reached, result.asked) | {self._number[result.triple]}
+
+
+def _way(reached: Steps, node: str) -> set[int]:
+    """The facts from where a search began to an entity; empty if it began there or never came there."""
     used: set[int] = set()
-    for answer in answers:
-        step = reached.get(normalise(answer))
-        while step is not None:
-            used.add(step[1])
-            step = reached[step[0]]
-    return tuple(triples[index] for index in sorted(used))
+    step = reached.get(node)
+    while step is not None:
+        used.add(step[1])
+        step = reached[step[0]]
+    return used

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+from kgr1.agent.claim import withhold
 from kgr1.agent.evidence import find_evidence
 from kgr1.agent.rollout import run_episode
 from kgr1.config import Settings
@@ -19,6 +20,13 @@ async def agent(
     question: Question, graph: KnowledgeGraph, client: ModelClient, settings: Settings, *, seed: int, sample: int = 0
 ) -> Episode:
     """One run, with the settings of the tables ``agent`` and ``sampling``; see :class:`kgr1.baselines.play.System`."""
+    return withhold(await _run(question, graph, client, settings, seed=seed, sample=sample), settings.agent)
+
+
+async def _run(
+    question: Question, graph: KnowledgeGraph, client: ModelClient, settings: Settings, *, seed: int, sample: int
+) -> Episode:
+    """One run with everything that it answered."""
     sampling = settings.sampling.model_copy(update={"seed": seed})
     return await run_episode(question, graph, client.policy(), agent=settings.agent, sampling=sampling, sample=sample)
 
@@ -29,18 +37,18 @@ async def agent_runs(
     """``baseline.runs`` runs as one episode: the union of their answers, the sum of their costs (SPEC section 3).
 
     The runs are drawn at ``sampling.temperature``, or at 1 where that is 0 and all of them would be the same. Answers
-    that most runs gave come first. Runs that failed count as runs without answers; the episode has failed only if all
-    of them have.
+    that most runs gave come first; what is withheld is decided on all runs together. Runs that failed count as runs
+    without answers; the episode has failed only if all of them have.
     """
     temperature = settings.sampling.temperature or 1.0
     drawn = settings.model_copy(update={"sampling": settings.sampling.model_copy(update={"temperature": temperature})})
     runs = await asyncio.gather(
         *(
-            agent(question, graph, client, drawn, seed=seed + number, sample=number)
+            _run(question, graph, client, drawn, seed=seed + number, sample=number)
             for number in range(settings.baseline.runs)
         )
     )
-    return _united(runs, seed, sample)
+    return withhold(_united(runs, seed, sample), settings.agent, runs)
 
 
 def _united(runs: Sequence[Episode], seed: int, sample: int) -> Episode:

@@ -37,6 +37,7 @@ def ask(
         float | None, typer.Option(min=0, help="0 takes the likeliest token; 1.0 by default with several runs.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling; 0 by default.")] = None,
+    abstain: Annotated[bool, typer.Option("--abstain", help="Withhold answers that no shown fact leads to.")] = False,
     config: Config = None,
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with answers and episodes.")] = False,
@@ -53,20 +54,23 @@ def ask(
     if not question.strip():
         raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
     check_sampling(model or DEFAULT_MODEL)
-    settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns)
+    extra = ["agent.abstain=true"] if abstain else []
+    settings = sampled_settings(
+        config, [*(overrides or ()), *extra], runs=runs, temperature=temperature, seed=seed, max_turns=max_turns
+    )
     with open_graph(graph) as opened, quiet_libraries():
         topics = resolve_topics(opened, topic) if topic else _find_topics(question, opened, quiet=as_json)
         asked = Question(id="ask", text=question, topics=topics, answers=())
         policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16), endpoint=settings.endpoint)
         episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
     if as_json:
-        emit(trace.as_json(asked, episodes))
+        emit(trace.as_json(asked, episodes, settings.agent))
     else:
         for number, episode in enumerate(episodes, start=1):
             if runs > 1:
                 out.print(Text(f"Run {number} of {runs}", style="bold"))
                 trace.print_episode(episode)
-        trace.print_answers(episodes)
+        trace.print_answers(episodes, settings.agent)
     if all(episode.stop is StopReason.GRAPH_ERROR for episode in episodes):
         raise GraphError(episodes[0].error)
     if all(episode.stop is StopReason.POLICY_ERROR for episode in episodes):

@@ -167,7 +167,9 @@ def _linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Questi
     return linked
 
 
-_LATER = frozenset({"page_size", "time_filter", "rank_relations", "expand_mediators", "show_namesakes"})
+_LATER = frozenset(
+    {"page_size", "time_filter", "rank_relations", "expand_mediators", "show_namesakes", "abstain", "min_confidence"}
+)
 """Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
 
 
@@ -219,6 +221,7 @@ def system_runner(graph: KnowledgeGraph, system: System, client: ModelClient, se
 
 def runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> EpisodeRunner:
     """Plays one question with the seed that belongs to it."""
+    from kgr1.agent.claim import withhold
     from kgr1.agent.rollout import run_episode
     from kgr1.grpo.batch import episode_seed
     from kgr1.types import Episode
@@ -227,7 +230,8 @@ def runner(graph: KnowledgeGraph, policy: Policy, settings: Settings) -> Episode
         await asyncio.sleep(0)  # a policy that never waits would keep Ctrl-C waiting until the last question
         seed = episode_seed(settings.sampling.seed, 0, question.id, sample)
         sampling = settings.sampling.model_copy(update={"seed": seed})
-        return await run_episode(question, graph, policy, agent=settings.agent, sampling=sampling, sample=sample)
+        episode = await run_episode(question, graph, policy, agent=settings.agent, sampling=sampling, sample=sample)
+        return withhold(episode, settings.agent)
 
     return play
 

@@ -10,13 +10,15 @@ from rich.text import Text
 from kgr1.cli.console import one_line, out, safe_json, styled
 
 if TYPE_CHECKING:
+    from kgr1.agent.claim import Claim, Doubt
     from kgr1.agent.policy import Generation, Policy, Session
-    from kgr1.config import SamplingSettings
+    from kgr1.config import AgentSettings, SamplingSettings
     from kgr1.types import Episode, Question, Triple
 
 _INDENT = "   "
 _RESULT_CHARACTERS = 600
 _EVIDENCE = 8
+_WITHHELD = 20
 
 
 def print_turn(number: int, text: str) -> None:
@@ -107,34 +109,65 @@ def print_episode(episode: Episode) -> None:
             print_information(turn.information)
 
 
-def union(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """The distinct answers of all runs, most often given first: name, id, number of runs, supporting facts."""
-    from kgr1.agent.evidence import find_evidence
-    from kgr1.rewards.answer import normalise
+def sort_out(episodes: Sequence[Episode], agent: AgentSettings) -> tuple[list[Claim], list[tuple[Claim, Doubt]]]:
+    """The distinct answers of all runs, most often given first: those to give out, and those withheld with a reason."""
+    from kgr1.agent.claim import doubt, weigh
 
-    found: dict[str, dict[str, Any]] = {}
-    for episode in episodes:
-        for name, identifier in zip(episode.answers, episode.answer_ids, strict=True):
-            entry = found.setdefault(normalise(name), {"name": name, "id": None, "runs": 0, "evidence": []})
-            entry["runs"] += 1
-            entry["id"] = entry["id"] or identifier
-            entry["evidence"] = entry["evidence"] or list(find_evidence(episode.question.topics, [name], episode.turns))
-    return sorted(found.values(), key=lambda entry: -entry["runs"])
+    given, withheld = [], []
+    for claim in weigh(episodes):
+        reason = doubt(claim, agent)
+        if reason is None:
+            given.append(claim)
+        else:
+            withheld.append((claim, reason))
+    return given, withheld
 
 
-def print_answers(episodes: Sequence[Episode]) -> None:
-    """The answers of all runs with the facts behind them, or why there is none."""
-    answers = union(episodes)
-    if not answers:
+def print_answers(episodes: Sequence[Episode], agent: AgentSettings | None = None) -> None:
+    """The answers of all runs with the facts behind them, or why there is none, and what ``agent`` withholds."""
+    from kgr1.config import AgentSettings
+
+    agent = agent or AgentSettings()
+    given, withheld = sort_out(episodes, agent)
+    if not given:
         reasons = dict.fromkeys(why_unanswered(episode) for episode in episodes)
-        out.print(Text.assemble(("No answer: ", "bold yellow"), styled("; ".join(reasons)), "."))
-        return
-    shared = {tuple(answer["evidence"]) for answer in answers}
-    for answer in answers:
-        count = f"  ({answer['runs']} of {len(episodes)} runs)" if len(episodes) > 1 else ""
-        out.print(Text.assemble(("=> ", "bold green"), styled(one_line(answer["name"]), "bold"), (count, "dim")))
-        if len(shared) > 1 or answer is answers[-1]:
-            _print_evidence(answer["evidence"])
+        why = _why_withheld([reason for _, reason in withheld]) if withheld else "; ".join(reasons)
+        out.print(Text.assemble(("No answer: ", "bold yellow"), styled(why), "."))
+    shared = {claim.evidence for claim in given}
+    for claim in given:
+        remarks = [f"{claim.runs} of {len(episodes)} runs"] if len(episodes) > 1 else []
+        if agent.min_confidence and claim.confidence is not None:
+            remarks.append(f"confidence {claim.confidence:.3f}")
+        count = f"  ({', '.join(remarks)})" if remarks else ""
+        out.print(Text.assemble(("=> ", "bold green"), styled(one_line(claim.name), "bold"), (count, "dim")))
+        if len(shared) > 1 or claim is given[-1]:
+            _print_evidence(claim.evidence)
+    for claim, reason in withheld[:_WITHHELD]:
+        out.print(
+            Text.assemble(
+                ("Withheld: ", "yellow"), styled(one_line(claim.name)), (f" ({_doubt(claim, reason, agent)})", "dim")
+            )
+        )
+    if len(withheld) > _WITHHELD:
+        out.print(Text(f"Withheld: {len(withheld) - _WITHHELD} more names", style="dim"))
+
+
+def _why_withheld(reasons: Sequence[Doubt]) -> str:
+    from kgr1.agent.claim import Doubt
+
+    if set(reasons) == {Doubt.UNSURE}:
+        return "the agent is not sure enough of what it found"
+    return "the agent found nothing that it can show evidence for"
+
+
+def _doubt(claim: Claim, reason: Doubt, agent: AgentSettings) -> str:
+    from kgr1.agent.claim import Doubt
+
+    if reason is not Doubt.UNSURE:
+        return reason.value
+    if claim.confidence is None:
+        return "this model records no probabilities that say how sure it is"
+    return f"confidence {claim.confidence:.3f}, below {agent.min_confidence:g}"
 
 
 def _print_evidence(evidence: Sequence[Triple]) -> None:
@@ -162,13 +195,17 @@ def why_unanswered(episode: Episode) -> str:
     return one_line(reasons[episode.stop])
 
 
-def as_json(question: Question, episodes: Sequence[Episode]) -> str:
-    """Answers and episodes as one JSON object."""
+def as_json(question: Question, episodes: Sequence[Episode], agent: AgentSettings) -> str:
+    """Answers, what is withheld and why, and the episodes without what is withheld, as one JSON object."""
+    from kgr1.agent.claim import withhold
+
+    given, withheld = sort_out(episodes, agent)
     return safe_json(
         {
             "question": question.text,
             "topics": question.topics,
-            "answers": union(episodes),
-            "episodes": [episode.model_dump(mode="json") for episode in episodes],
+            "answers": [claim.model_dump(mode="json") for claim in given],
+            "withheld": [claim.model_dump(mode="json") | {"reason": reason.value} for claim, reason in withheld],
+            "episodes": [withhold(episode, agent, episodes).model_dump(mode="json") for episode in episodes],
         }
     )

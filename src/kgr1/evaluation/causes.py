@@ -18,6 +18,7 @@ class Cause(StrEnum):
     GRAPH_FAILED = "graph failed"  # the graph's server
     TURNS_USED_UP = "turns used up"  # no answer within H turns
     CONTEXT_FULL = "context full"  # no answer within the model's context
+    WITHHELD = "withheld"  # all that was answered was withheld
     NO_ANSWER = "empty answer"  # answered with an empty list
     INCOMPLETE = "incomplete"  # all answers right, some gold entities missing
     SURPLUS = "too many answers"  # all gold entities named, and others
@@ -42,7 +43,7 @@ def cause(episode: Episode) -> Cause:
     if episode.stop in stopped:
         return stopped[episode.stop]
     if not score.predicted:
-        return Cause.NO_ANSWER
+        return Cause.WITHHELD if episode.withheld else Cause.NO_ANSWER
     if score.matched:
         if score.matched == score.predicted:
             return Cause.INCOMPLETE

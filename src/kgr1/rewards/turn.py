@@ -49,8 +49,13 @@ def v_kg(turn: Turn, earlier: Sequence[Turn] = ()) -> int:
     """
     if turn.query is None or turn.observation is None or not turn.observation.ok:
         return 0
+    return int(not asked_before(turn, earlier))
+
+
+def asked_before(turn: Turn, earlier: Sequence[Turn]) -> bool:
+    """Whether the query of a turn equals an earlier one, as written or as the graph resolved it; see :func:`v_kg`."""
     asked = set().union(*(_keys(other) for other in earlier))
-    return int(asked.isdisjoint(_keys(turn)))
+    return not asked.isdisjoint(_keys(turn))
 
 
 def _keys(turn: Turn) -> set[tuple[str, str, str | None, str | None, int]]:
