@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from episode_parts import answer, ask, play
-
 import pytest
+from episode_parts import answer, ask, play
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,13 +133,13 @@ def test_support_is_a_connected_part_of_what_was_shown(
     supports = find_supports(topics, answers, turns)
     shown = shown_triples(turns)
     assert len(supports) == len(answers)
-    for answer, facts in zip(answers, supports, strict=True):
+    for name, facts in zip(answers, supports, strict=True):
         assert set(facts) <= set(shown)
-        assert find_supports(topics, [answer], turns) == (facts,)  # no answer changes what stands behind another
+        assert find_supports(topics, [name], turns) == (facts,)  # no answer changes what stands behind another
         ends = {name for fact in facts for name in (fact.head, fact.tail)}
-        assert not facts or (answer in ends and ends & set(topics))
-        if answer not in topics:
-            assert bool(facts) == (answer in _connected(topics, shown))
+        assert not facts or (name in ends and ends & set(topics))
+        if name not in topics:
+            assert bool(facts) == (name in _connected(topics, shown))
     assert set(find_evidence(topics, answers, turns)) == {fact for facts in supports for fact in facts}
 
 

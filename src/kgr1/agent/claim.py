@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kgr1.agent.evidence import find_evidence, find_supports
 from kgr1.config import AgentSettings
@@ -65,26 +65,48 @@ def supports(episode: Episode) -> tuple[tuple[Triple, ...], ...]:
     return find_supports(episode.question.topics, episode.answers, episode.turns)
 
 
+class Statement(NamedTuple):
+    """What one run answered, without its turns; nothing if it did not end with an answer."""
+
+    names: tuple[str, ...]
+    ids: tuple[str | None, ...]
+    supports: tuple[tuple[Triple, ...], ...]
+    answered: bool
+    probability: float | None
+
+    @classmethod
+    def of(cls, episode: Episode, tokens: Tokens = "episode") -> Statement:
+        """Read it off an episode."""
+        if episode.stop is not StopReason.ANSWERED:
+            return cls((), (), (), answered=False, probability=None)
+        found = supports(episode)
+        return cls(episode.answers, episode.answer_ids, found, answered=True, probability=probability(episode, tokens))
+
+
 def weigh(runs: Sequence[Episode], tokens: Tokens = "episode") -> list[Claim]:
+    """The claims of the runs of one question; see :func:`weigh_statements`."""
+    return weigh_statements([Statement.of(run, tokens) for run in runs])
+
+
+def weigh_statements(runs: Sequence[Statement]) -> list[Claim]:
     """The distinct names that the runs of one question gave, in the order of :func:`kgr1.rewards.vote.count_votes`.
 
     The confidence of a name is the mean over all runs of the :func:`probability` of those that gave it, and 0 for the
     others. Where a run that answered has no log-probabilities it is the share of the runs that gave the name, and one
     run alone has none.
     """
-    answered = [run for run in runs if run.stop is StopReason.ANSWERED]
-    sure = [probability(run, tokens) for run in answered]
-    known = [one for one in sure if one is not None]
+    answered = [run for run in runs if run.answered]
+    known = [run.probability for run in answered if run.probability is not None]
     tells = len(known) == len(answered) or len(runs) > 1
     weights = known if len(known) == len(answered) else [1.0] * len(answered)
     evidence: dict[str, tuple[Triple, ...]] = {}
     summed: dict[str, float] = {}
     for run, weight in zip(answered, weights, strict=True):
-        given = {}
-        for name, facts in zip(run.answers, supports(run), strict=True):
+        given = set()
+        for name, facts in zip(run.names, run.supports, strict=True):
             form = normalise(name)
             evidence[form] = evidence.get(form) or facts
-            given[form] = weight
+            given.add(form)
         for form in given:
             summed[form] = summed.get(form, 0.0) + weight
     return [
@@ -95,7 +117,7 @@ def weigh(runs: Sequence[Episode], tokens: Tokens = "episode") -> list[Claim]:
             evidence=evidence[found.form],
             confidence=min(1.0, summed[found.form] / len(runs)) if tells else None,
         )
-        for found in count_votes([(run.answers, run.answer_ids) for run in answered])
+        for found in count_votes([(run.names, run.ids) for run in answered])
     ]
 
 

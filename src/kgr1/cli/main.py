@@ -18,6 +18,7 @@ from kgr1.cli import (
     diff,
     evaluate,
     graph,
+    grounding,
     judge,
     mcp,
     report,
@@ -35,7 +36,7 @@ class Commands(KGR1Group):
     order = (
         *("demo", "ask", "graph", "data", "serve", "mcp"),
         *("coldstart", "train", "curve"),
-        *("evaluate", "compare", "diff", "rescore", "judge", "report"),
+        *("evaluate", "compare", "diff", "rescore", "grounding", "judge", "report"),
     )
 
 
@@ -58,6 +59,7 @@ app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(diff.diff)
 app.command()(rescore.rescore)
+app.command()(grounding.grounding)
 app.command()(judge.judge)
 app.command()(report.report)
 app.command()(curve.curve)

@@ -1,4 +1,4 @@
-"""Training curves from JSONL logs, several runs in one picture."""
+"""Pictures of curves: training logs, several runs in one picture, and one share against another."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,11 +78,7 @@ def plot_curves(
     no panel. Raises :class:`MissingExtraError` without matplotlib and :class:`EvaluationError` if there is nothing to
     draw or a file cannot be read or written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("Drawing curves needs matplotlib; run: pip install 'kgr1[train]'.") from error
+    make_figure = _figures()
     if window < 1:
         raise EvaluationError(f"The window of the moving average must be at least 1; got {window}.")
     logs = [(label, read_log(path)) for label, path in runs]
@@ -92,8 +89,7 @@ def plot_curves(
             f"None of the logs has {', '.join(metrics)}; they have {', '.join(known) if known else 'no numbers'}."
         )
     wide = min(2, len(shown))
-    figure = Figure(figsize=(6.0 * wide, 3.4 * math.ceil(len(shown) / wide)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure((6.0 * wide, 3.4 * math.ceil(len(shown) / wide)))
     for place, name in enumerate(shown, start=1):
         axes = figure.add_subplot(math.ceil(len(shown) / wide), wide, place)
         for number, (label, log) in enumerate(logs):
@@ -106,6 +102,46 @@ def plot_curves(
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend()
+    return _save(figure, out)
+
+
+Line = tuple[str, Sequence[float], Sequence[float]]
+"""A label with the x and the y of its points, both (points,)."""
+
+
+def plot_shares(lines: Sequence[Line], out: Path, *, x: str, y: str, title: str = "") -> Path:
+    """Draw lines of shares in [0, 1], in percent, into the PNG ``out``; returns ``out``. Raises as above."""
+    make_figure = _figures()
+    if not any(len(points) for _, points, _ in lines):
+        raise EvaluationError("There is no point to draw: no question was answered.")
+    figure = make_figure((6.0, 4.2))
+    axes = figure.add_subplot()
+    for number, (label, across, up) in enumerate(lines):
+        style = {"color": f"C{number % 10}", "marker": "o", "markersize": 3, "linewidth": 1.5, "label": _plain(label)}
+        axes.plot([100 * value for value in across], [100 * value for value in up], **style)
+    axes.set(xlabel=f"{_plain(x)} [%]", ylabel=f"{_plain(y)} [%]", xlim=(0, 102), ylim=(0, 102), title=_plain(title))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")
+    return _save(figure, out)
+
+
+def _figures() -> Callable[[tuple[float, float]], Any]:
+    """Makes figures of a size in inches; raises :class:`MissingExtraError` without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("Drawing curves needs matplotlib; run: pip install 'kgr1[train]'.") from error
+
+    def make(size: tuple[float, float]) -> Figure:
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure
+
+    return make
+
+
+def _save(figure: Any, out: Path) -> Path:
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
