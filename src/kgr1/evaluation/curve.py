@@ -121,7 +121,7 @@ def plot_shares(lines: Sequence[Line], out: Path, *, x: str, y: str, title: str 
         axes.plot([100 * value for value in across], [100 * value for value in up], **style)
     axes.set(xlabel=f"{_plain(x)} [%]", ylabel=f"{_plain(y)} [%]", xlim=(0, 102), ylim=(0, 102), title=_plain(title))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend()
     return _save(figure, out)
 
 
