@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from baseline_parts import FACTS, QUESTION, graph, play
+from baseline_parts import FACTS, QUESTION, ScriptedClient, graph, play
 
 from kgr1.agent.policy import ScriptedPolicy
 from kgr1.agent.rollout import run_episode
-from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.baselines.agent import agent, agent_runs
+from kgr1.config import AgentSettings, BaselineSettings, SamplingSettings, Settings
 from kgr1.errors import ModelError
 from kgr1.models.client import Request
 from kgr1.types import StopReason, Triple
@@ -72,3 +73,27 @@ def test_a_run_that_fails_does_not_spoil_the_others() -> None:
 
     episode, _ = play("agent-runs", fail, runs=2)
     assert (episode.stop, episode.answers, episode.error) == (StopReason.POLICY_ERROR, (), "gone")
+
+
+def test_what_is_withheld() -> None:
+    """One run is judged alone; several are judged by what all of them were shown and how many agree."""
+
+    def script(request: Request) -> str:
+        if len(request.messages) == 1:
+            return CAPITAL
+        return final('["Nice", "Paris"]' if request.seed < 9 else '["Nice"]')
+
+    def settings(**changed: object) -> Settings:
+        return Settings(agent=AgentSettings.model_validate(changed), baseline=BaselineSettings(runs=2))
+
+    async def both(**changed: object) -> tuple[tuple[str, ...], ...]:
+        found = settings(**changed)
+        one = await agent(QUESTION, graph(FACTS), ScriptedClient(script), found, seed=7)
+        two = await agent_runs(QUESTION, graph(FACTS), ScriptedClient(script), found, seed=7)
+        assert two.system == "agent-runs"
+        return one.answers, one.withheld, two.answers, two.withheld
+
+    assert asyncio.run(both()) == (("Nice", "Paris"), (), ("Nice", "Paris"), ())
+    assert asyncio.run(both(abstain=True)) == (("Paris",), ("Nice",), ("Paris",), ("Nice",))
+    # This client knows no probabilities: one run has no confidence, two have their agreement.
+    assert asyncio.run(both(min_confidence=0.9)) == ((), ("Nice", "Paris"), ("Nice",), ("Paris",))

@@ -91,6 +91,53 @@ def test_json(run: Run, family: Path) -> None:
 
 
 @pytest.mark.usefixtures("scripted")
+def test_a_name_without_evidence_is_withheld(run: Run, family: Path) -> None:
+    words = ("ask", "Which descendants?", "-g", family, "--topic", "ada", "--abstain")
+    shown = run(*words).stdout
+    assert "=> Zoe" not in shown
+    assert shown.endswith(
+        "=> Ben\n   because: Ada -- parent of --> Ben\nWithheld: Zoe (no fact that the graph showed leads to it)\n"
+    )
+    value = json.loads(run(*words, "--json").stdout)
+    assert [one["name"] for one in value["answers"]] == ["Dan", "Ben"]
+    assert [(one["name"], one["reason"]) for one in value["withheld"]] == [
+        ("Zoe", "no fact that the graph showed leads to it")
+    ]
+    assert Episode.model_validate(value["episodes"][0]).withheld == ("Zoe",)
+    assert Episode.model_validate(value["episodes"][0]).answers == ("Dan", "Ben")
+    assert json.loads(run(*words[:-1], "--set", "agent.abstain=true", "--json").stdout)["answers"] == value["answers"]
+
+
+def test_an_answer_without_any_evidence_is_not_given(run: Run, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guess = f"<think>I guess.</think><answer>{json.dumps([f'n{number}' for number in range(22)])}</answer>"
+    monkeypatch.setattr(loading, "load_policy", lambda name, **_: ScriptedPolicy([guess]))
+    lines = run("ask", "Who?", "-g", family, "--topic", "Ada", "--abstain").stdout.splitlines()
+    assert lines[1] == "No answer: the agent found nothing that it can show evidence for."
+    assert lines[2] == "Withheld: n0 (no fact that the graph showed leads to it)"
+    assert lines[-1] == "Withheld: 2 more names"
+
+
+def test_an_unsure_answer_is_not_given(capsys: pytest.CaptureFixture[str]) -> None:
+    found = episode(
+        [("a", "r", "b")],
+        '<think>x</think><kg-query>get_tail_entities("a", "r")</kg-query>',
+        '<think>x</think><answer>["b"]</answer>',
+    )
+    picky = AgentSettings(min_confidence=0.75)
+    trace.print_answers([found], picky)
+    assert capsys.readouterr().out.splitlines() == [
+        "No answer: the agent is not sure enough of what it found.",
+        "Withheld: b (this model records no probabilities that say how sure it is)",
+    ]
+    for logprob, expected in ((-0.5, "Withheld: b (confidence 0.607, below 0.75)"), (-0.1, "=> b  (confidence 0.905)")):
+        turns = tuple(turn.model_copy(update={"logprobs": (logprob,)}) for turn in found.turns)
+        trace.print_answers([found.model_copy(update={"turns": turns})], picky)
+        assert expected in capsys.readouterr().out.splitlines()
+    trace.print_answers([found, found], picky)  # both runs agree
+    assert "=> b  (2 of 2 runs, confidence 1.000)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("scripted")
 def test_fewer_turns(run: Run, family: Path) -> None:
     shown = run("ask", "Q?", "-g", family, "--topic", "Ada", "--max-turns", "2").stdout
     assert shown.endswith("No answer: the agent did not come to one in 2 turns.\n")

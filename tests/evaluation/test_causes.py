@@ -51,3 +51,9 @@ def test_call_outcomes() -> None:
     assert found == {"result": 1, "repeated": 1, "KG_NO_RESULTS": 1, "not a query": 2}
     assert set(found) <= {*OUTCOMES, *ErrorCode}
     assert call_outcomes(played(question(1), ["Paris"])) == {}
+
+
+def test_a_withheld_answer() -> None:
+    nothing = said([]).model_copy(update={"withheld": ("Bern",)})
+    assert cause(nothing) is Cause.WITHHELD
+    assert cause(said(["Rome"]).model_copy(update={"withheld": ("Bern",)})) is Cause.INCOMPLETE

@@ -12,7 +12,7 @@ import pytest
 
 from kgr1.errors import EvaluationError, MissingExtraError
 from kgr1.evaluation import curve
-from kgr1.evaluation.curve import moving_average, plot_curves, read_log
+from kgr1.evaluation.curve import moving_average, plot_curves, plot_shares, read_log
 
 
 def write_log(path: Path, rows: list[object], tail: str = "") -> Path:
@@ -85,11 +85,23 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
         plot_curves([("a", log)], tmp_path / "file" / "x.png", metrics=["loss"])
 
 
+def test_plot_of_shares(tmp_path: Path) -> None:
+    image = pytest.importorskip("matplotlib.image")
+    lines = [("all $x", [0.1, 0.5], [1.0, 0.8]), ("_some", [], [])]
+    out = plot_shares(lines, tmp_path / "plots" / "shares.png", x="coverage", y="precision", title="a_$b")
+    assert [path.name for path in out.parent.iterdir()] == ["shares.png"]
+    assert len(np.unique(image.imread(out)[..., :3].reshape(-1, 3), axis=0)) > 10  # something was drawn
+    with pytest.raises(EvaluationError, match="no point to draw"):
+        plot_shares([("a", [], [])], tmp_path / "x.png", x="x", y="y")
+
+
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'kgr1\[train\]'"):
         plot_curves([], tmp_path / "x.png")
+    with pytest.raises(MissingExtraError, match=r"pip install 'kgr1\[train\]'"):
+        plot_shares([], tmp_path / "x.png", x="x", y="y")
 
 
 def test_examples_in_docstrings() -> None:
