@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kgr1.graph import GraphStore
 from kgr1.graph.batches import Batch
 from kgr1.graph.build import build_from_batches
-from kgr1.graph.building import builder, edges, keys, naming
+from kgr1.graph.building import builder, dictionary, edges, keys, naming
 from kgr1.graph.encode import EncodedGraph, TripleEncoder
 from kgr1.graph.files import write_store
 from kgr1.graph.store import make_header
@@ -119,6 +119,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of a few rows, so that their borders are met; few parts, as each costs time."""
     monkeypatch.setattr(builder, "_BATCH_ROWS", 5)
     monkeypatch.setattr(builder, "_MOST_PARTS", 4)
+    monkeypatch.setattr(dictionary, "_FEW", 4)
     monkeypatch.setattr(edges, "_STEP", 7)
     monkeypatch.setattr(edges, "_MOST_PARTS", 5)
     monkeypatch.setattr(keys, "_STEP", 6)
@@ -146,5 +147,6 @@ def test_a_larger_graph(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
     rows = [(f"e {i * i % 997}", f"r{i % 7}", f"e {i * 31 % 1501}" if i % 3 else "hub") for i in range(4000)]
     labels = [(f"e {i}", f"Label {i % 600}", i % 5 == 0) for i in range(0, 1500, 2)]
+    check_same(Source(rows, None, None, labels), 1 << 30, 700)  # one run, numbered by several threads
     check_same(Source(rows, None, None, labels), 60_000, 700)
     check_same(Source(rows, [(i % 50, i % 50 + 3) for i in range(4000)], ["a", "b"] * 2000, labels), 60_000, 700)

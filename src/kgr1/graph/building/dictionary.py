@@ -7,6 +7,7 @@ too large its names lie in files already, so the run is simply closed, and the n
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,9 @@ BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\
 """What :meth:`str.strip` takes away."""
 
 _NO_NAME = pl.Series([""], dtype=pl.String)
+
+_THREADS = 2
+_FEW = 50_000  # names that are not worth another thread
 
 _OVERHEAD = 80
 """Bytes that a category takes besides its text, measured."""
@@ -52,7 +56,7 @@ class Dictionary:
         """
         if names.null_count():
             raise GraphError("A name is missing in a row of the source.")
-        codes = names.cast(self._type).to_physical().to_numpy()
+        codes = self._numbers(names)
         if _NO_NAME.cast(self._type).to_physical()[0] != 0:
             raise RuntimeError("polars has forgotten the names of the rows before")
         if len(codes) and codes.min() == 0:
@@ -64,10 +68,24 @@ class Dictionary:
             fresh = codes[positions] - np.uint32(run.count)
             first = np.full(int(fresh.max()) + 1, -1, dtype=np.int64)
             first[fresh[::-1]] = positions[::-1]
-            if (first < 0).any():  # so polars does not number in the order of arrival
+            if (first < 0).any():
                 raise RuntimeError("the categories of polars are not numbered without gaps")
             self._keep(names.gather(first))
         return codes
+
+    def _numbers(self, names: pl.Series) -> npt.NDArray[np.uint32]:
+        """Numbers by polars. Several threads may number at once: who comes first gets the next number."""
+
+        def part(names: pl.Series) -> npt.NDArray[np.uint32]:
+            return names.cast(self._type).to_physical().to_numpy()
+
+        if len(names) < _FEW:
+            return part(names)
+        size = -(-len(names) // _THREADS)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return np.concatenate(
+                list(pool.map(part, (names[start : start + size] for start in range(0, len(names), size))))
+            )
 
     def _keep(self, names: pl.Series) -> None:
         if (names.str.strip_chars(BLANKS).str.len_bytes() == 0).any():
