@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import FAMILY, load_triples
 
+from kgr1.datasets.asking import readable
 from kgr1.datasets.expert import expert_steps
 from kgr1.datasets.paths import parse_path
-from kgr1.datasets.synthetic import generate_questions, readable
+from kgr1.datasets.synthetic import generate_questions
 from kgr1.datasets.walks import topic_split
 from kgr1.errors import DatasetError
 from kgr1.graph.store import GraphStore
