@@ -27,7 +27,7 @@ def evaluate(question: Question, triples: list[tuple[str, str, str]]) -> set[str
     ends = []
     for topic, branch in zip(question.topics, parse_path(question.gold_path), strict=True):
         frontier = {topic}
-        for relation, backward in branch:
+        for relation, backward, _ in branch:
             if backward:
                 frontier = {h for h, r, t in triples if r == relation and t in frontier}
             else:

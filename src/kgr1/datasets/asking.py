@@ -53,8 +53,8 @@ _ACTS = frozenset(
 _ACTS_WITH_MORE = frozenset(
     re.findall(
         r"\w+",
-        "appeal attempt ban bring carry conduct demand ease express fight halt host increase praise protest rally reduce "
-        "retreat return share sign use veto yield",
+        "appeal attempt ban bring carry conduct demand ease express fight halt host increase praise protest rally "
+        "reduce retreat return share sign use veto yield",
     )
 )
 """The same, if a word of :data:`_SMALL` follows: "host a visit", not "host country"."""

@@ -74,7 +74,7 @@ def generate_questions(
     need ``max_turns`` of nine. ``hops`` counts the relations that are walked, so a mediator question has at least two.
     ``spans`` runs parallel to ``triples`` and holds the dates of each, a fact coming once for each of its dates
     (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default all). The
-    result is shorter than ``count`` if the graph does not offer enough; a kind that it does not have at all is left out.
+    result is shorter than ``count`` if the graph does not offer enough; kinds that it does not have are left out.
     Raises :class:`DatasetError` for an unknown kind, ``temporal`` without ``spans``, a number of hops outside 1 to 4,
     or a phrase without ``{x}``.
     """
