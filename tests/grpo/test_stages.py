@@ -19,6 +19,7 @@ from kgr1.errors import SettingsError
 from kgr1.grpo.order import PassSampler, StagedSampler
 from kgr1.grpo.stages import Schedule, count_hops, pools, staged
 from kgr1.types import Question
+from small_world import small_questions
 
 HOPS = [1, 2, 1, 3, None, 2, 1, 2, 3, 1]
 
@@ -116,14 +117,21 @@ def test_stages_must_grow(stages: str) -> None:
 
 
 def test_a_trainer_asks_and_replaces_inside_the_stage(taught_model: Path, tmp_path: Path) -> None:
-    trainer = make_trainer(taught_model, tmp_path, stages=(1,), stage_steps=4, updates_per_batch=2, save_steps=2)
-    names = list(trainer._questions)
-    assert trainer._pool(0) == names  # the small world has questions of one hop
-    with pytest.raises(SettingsError, match="stage_steps"):
-        make_trainer(taught_model, tmp_path, stages=(1,), stage_steps=3, updates_per_batch=2, save_steps=2)
+    questions = [q.model_copy(update={"hops": 1 + n % 2}) for n, q in enumerate(small_questions())]
+    changes = {"stages": (1,), "updates_per_batch": 2, "save_steps": 2}
+    trainer = make_trainer(taught_model, tmp_path, questions=questions, stage_steps=4, **changes)
+    few = [question.id for question in questions if question.hops == 1]
+    assert [trainer._pool(step) for step in (0, 2)] == [few, few]
+    assert len(trainer._pool(4)) == len(questions)
     sampler = trainer._get_train_sampler()
     assert isinstance(sampler, PassSampler)
-    first = list(sampler)
-    trainer.state.global_step = len(first) // trainer.settings.train.group_size
-    assert sorted(set(first)) == list(range(len(names)))
-    assert len(list(sampler)) == len(first)
+    drawn = list(sampler)
+    size = len(drawn) // 3  # a pass has three rounds of two questions
+    assert [len({questions[i].id for i in drawn[start : start + size]}) for start in (0, size, 2 * size)] == [2, 2, 2]
+    assert {questions[place].hops for place in drawn[: 2 * size]} == {1}
+    trainer.state.global_step = 6
+    assert {questions[place].hops for place in sampler} == {1, 2}
+    with pytest.raises(SettingsError, match="stage_steps"):
+        make_trainer(taught_model, tmp_path, questions=questions, stage_steps=3, **changes)
+    with pytest.raises(SettingsError, match="at most 1 hop"):
+        make_trainer(taught_model, tmp_path, questions=questions, stages=(1,), questions_per_step=4)
