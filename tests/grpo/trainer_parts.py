@@ -16,7 +16,7 @@ from small_world import small_graph, small_questions, small_settings
 def make_trainer(
     start: Path, out: Path, *, adapter: bool = False, questions: Sequence[Question] = (), **train: Any
 ) -> KGRPOTrainer:
-    """A trainer before its first step, in training mode; on the questions of the small world unless others are given."""
+    """A trainer before its first step, in training mode; on the small world's questions unless others are given."""
     settings = small_settings(lora_rank=4 if adapter else 0, **train)
     loaded, sampler = load_model(str(start)), load_model(str(start))
     policy = TransformersPolicy(sampler.model, sampler.tokenizer, name="test", max_rows=8)
