@@ -13,7 +13,7 @@ from kgr1.config import AgentSettings
 def test_questions_are_made_of_the_dates_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("KGR1_CACHE", str(tmp_path / "cache"))
     rows = [f"man {n % 9}\tvisited\ttown {n % 5}\t2014-0{n % 8 + 1}-1{n % 7}" for n in range(60)]
     (tmp_path / "visits.tsv").write_text("\n".join(rows) + "\n", "utf-8")
     recipe = tmp_path / "mixture.toml"

@@ -17,7 +17,7 @@ from kgr1.datasets.expert import Step, expert_dataset, expert_steps
 from kgr1.datasets.paths import Hop, hops_of, parse_path
 from kgr1.datasets.styles import entity_renaming, relation_renaming, restyle
 from kgr1.datasets.synthetic import generate_questions
-from kgr1.datasets.times import draw_filter, in_words
+from kgr1.datasets.times import FORMS, draw_filter, in_words
 from kgr1.datasets.walks import TripleIndex, encode
 from kgr1.errors import DatasetError
 from kgr1.graph.renaming import RenamedGraph
@@ -139,16 +139,17 @@ def test_dated_triples_give_back_what_the_store_was_made_of() -> None:
 
 @given(
     days=st.lists(st.tuples(st.integers(-800_000, 40_000), st.integers(0, 5_000)), min_size=1, max_size=4),
+    form=st.sampled_from(FORMS),
     seed=st.integers(0, 999),
 )
-def test_any_filter_can_be_read_and_said(days: list[tuple[int, int]], seed: int) -> None:
+def test_any_filter_can_be_read_and_said(days: list[tuple[int, int]], form: str, seed: int) -> None:
     rng = random.Random(seed)
-    time = draw_filter([(start, start + length) for start, length in days], rng)
+    time = draw_filter([(start, start + length) for start, length in days], form, rng)
     if time is not None:
         assert parse_filter(time) is not None
         words = in_words(time, rng)
         assert re.fullmatch(r"(in|on|between|from|before|after) [A-Za-z0-9 ]+", words)
-        assert ("and" in words.split() or "to" in words.split()) == ("/" in time)
+        assert ("/" in time) == (form == "between") == bool({"and", "to"} & set(words.split()))
 
 
 @pytest.mark.parametrize(
@@ -168,10 +169,8 @@ def test_filters_are_said_as_people_do(time: str, words: set[str]) -> None:
 
 
 def test_nothing_is_made_of_dates_that_are_not_there() -> None:
-    assert draw_filter([], random.Random(0)) is None
-    assert draw_filter([UNDATED], random.Random(0)) is None
-    drawn = {draw_filter([span_of("-0043")], random.Random(seed)) for seed in range(20)}
-    assert drawn == {None}
+    for spans in ([], [UNDATED], [span_of("-0043")]):
+        assert {draw_filter(spans, form, random.Random(0)) for form in FORMS} == {None}
     with pytest.raises(DatasetError, match="dates"):
         generate_questions([fact[:3] for fact in AWARDS], count=1, seed=0, kinds=["temporal"])
 

@@ -42,17 +42,19 @@ def is_mediator(node: str) -> bool:
 def mediated_walk(index: TripleIndex, topic: str, length: int, rng: random.Random) -> tuple[Path, int] | None:
     """A random walk of ``length`` relations that crosses exactly one mediator, and the number of the hop into it.
 
-    All nodes but the mediator have names. None if the walk runs into a node that does not allow it.
+    All nodes but the mediator have names. A walk of two may turn round at it, to others that share the fact. None if
+    the walk runs into a node that does not allow it.
     """
     place = rng.randrange(length - 1)
     path: Path = ()
     node = topic
     for number in range(length):
-        back = Hop(path[-1].relation, not path[-1].backward) if path else None
+        back = Hop(path[-1].relation, not path[-1].backward) if path and length > 2 else None
+        reached = {hop: index.take(node, hop) for hop in index.hops(node) if hop != back}
         options = [
-            (hop, ends)
-            for hop in index.hops(node)
-            if hop != back and (ends := [end for end in index.take(node, hop) if is_mediator(end) == (number == place)])
+            (hop, fitting)
+            for hop, ends in reached.items()
+            if (fitting := [end for end in ends if is_mediator(end) == (number == place)])
         ]
         if not options:
             return None

@@ -11,10 +11,10 @@ Hops go along a relation or against it. Every question
 
 - has at most ``max_answers`` answers, all of them reached by its ``gold_path`` (see :mod:`kgr1.datasets.expert` for
   the encoding), so the gold set is complete by construction;
-- never comes back to a topic on the way;
+- never comes back to a topic on the way; a ``mediator`` question of one fact may at its end, and leaves the topic out;
 - needs its time, if it has one: without it there would be other entities;
 - can be solved by the expert in ``max_turns`` turns, most of them in five;
-- comes to nodes without a name, where its topic has one, as a ``mediator`` question only, and never ends there.
+- comes to nodes without a name as a ``mediator`` question only, and never ends there, unless no node has a name.
 
 The walks are those of the whole graph, so what leads astray are the other relations and entities of real nodes. Topics
 are divided among train, dev and test, so no topic stands in two splits.
@@ -25,11 +25,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase
 from kgr1.datasets.mediators import crosses_once, is_mediator, mediated_phrase, mediated_walk
 from kgr1.datasets.paths import Hop, Path
-from kgr1.datasets.times import draw_filter, in_words
+from kgr1.datasets.times import FORMS, draw_filter, in_words
 from kgr1.datasets.walks import TripleIndex, encode, expert_turns, topic_split
 from kgr1.errors import DatasetError
 from kgr1.graph.temporal import Span
@@ -73,18 +74,19 @@ def generate_questions(
     A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do; four hops
     need ``max_turns`` of nine. ``hops`` counts the relations that are walked, so a mediator question has at least two.
     ``spans`` runs parallel to ``triples`` and holds the dates of each, a fact coming once for each of its dates
-    (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default all). The
-    result is shorter than ``count`` if the graph does not offer enough; kinds that it does not have are left out.
-    Raises :class:`DatasetError` for an unknown kind, ``temporal`` without ``spans``, a number of hops outside 1 to 4,
-    or a phrase without ``{x}``.
+    (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default those that
+    have a name, or all if none has one). The result is shorter than ``count`` if the graph does not offer enough; kinds
+    that it does not have are left out. Raises :class:`DatasetError` for an unknown kind, ``temporal`` without
+    ``spans``, a number of hops outside 1 to 4, or a phrase without ``{x}``.
     """
     _check(hops, kinds, phrases or {}, dated=spans is not None)
     index = TripleIndex(triples, spans)
-    names = index.nodes if topics is None else [node for node in index.nodes if topics(node)]
+    named = [node for node in index.nodes if not is_mediator(node)]
+    names = [node for node in index.nodes if topics(node)] if topics is not None else named or index.nodes
     if not names:
         return []
     maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset, names)
-    offered = [kind for kind in kinds if kind != MEDIATOR or len(set(map(is_mediator, index.nodes))) == 2]
+    offered = [kind for kind in kinds if kind != MEDIATOR or 0 < len(named) < len(index.nodes)]
     questions: dict[str, Question] = {}
     failures = 0
     while len(questions) < count and failures < PATIENCE:
@@ -99,8 +101,9 @@ def generate_questions(
         length = maker.rng.choice(possible) if kind == CHAIN else 1
         if kind in (MEDIATOR, TEMPORAL):
             length = maker.rng.choice(_lengths(kind, possible))
+        attempt = maker.attempt(kind, length, turns)
         for _ in range(TRIES):
-            question = maker.make(kind, length, turns)
+            question = attempt()
             if question is not None and question.text not in questions:
                 questions[question.text] = question.model_copy(update={"id": f"{dataset}-{seed}-{len(questions)}"})
                 failures = 0
@@ -145,40 +148,43 @@ class _Maker:
     def __post_init__(self) -> None:
         self.may_ask = frozenset(self.topics)
 
-    def make(self, kind: str, length: int, turns: int) -> Question | None:
-        """One attempt at a question of a kind; None if it runs into a limit."""
+    def attempt(self, kind: str, length: int, turns: int) -> Callable[[], Question | None]:
+        """What makes a question of a kind, or None if it runs into a limit; to be tried several times."""
         if kind == INTERSECTION:
-            return self.intersection(turns)
-        topic = self.rng.choice(self.topics)
-        walks = {CHAIN: self.chain, MEDIATOR: self.mediator, TEMPORAL: self.temporal}
-        return walks[kind](topic, length, turns)
+            return partial(self.intersection, turns)
+        if kind == TEMPORAL:  # some forms fit more often than others, so the form is drawn first
+            return partial(self.temporal, length, turns, self.rng.choice(FORMS))
+        return partial(self.mediator if kind == MEDIATOR else self.chain, length, turns)
 
-    def chain(self, topic: str, length: int, turns: int) -> Question | None:
+    def chain(self, length: int, turns: int) -> Question | None:
         """One random walk."""
+        topic = self.rng.choice(self.topics)
         path = self._walk(topic, length)
-        if path is None or not self._fits(topic, path, turns):
+        if path is None or not self._fits(topic, frontiers := self.index.follow(topic, path), turns):
             return None
-        return self._asked(topic, path, self._phrases(path, topic), CHAIN)
+        return self._asked(topic, path, self._phrases(path, topic), CHAIN, frontiers[-1])
 
-    def temporal(self, topic: str, length: int, turns: int) -> Question | None:
+    def temporal(self, length: int, turns: int, form: str) -> Question | None:
         """One random walk with a time for the facts of the topic, which the facts of other times make needed."""
+        topic = self.rng.choice(self.topics)
         walked = self._walk(topic, length)
         if walked is None:
             return None
         first, *rest = walked
-        time = draw_filter(self.index.spans(topic, first), self.rng)
+        time = draw_filter(self.index.spans(topic, first), form, self.rng)
         if time is None:
             return None
         path = (first._replace(time=time), *rest)
-        at_all, at_time = (self.index.follow(topic, way)[-1] for way in (walked, path))
-        if not at_time or at_time == at_all or not self._fits(topic, path, turns):
+        frontiers = self.index.follow(topic, path)
+        if frontiers[-1] == self.index.follow(topic, walked)[-1] or not self._fits(topic, frontiers, turns):
             return None
         # The time stands behind the topic's own facts, where no other hop can be meant by it.
         inner = f"{phrase(first, topic, self.phrases, self.rng)} {in_words(time, self.rng)}"
-        return self._asked(topic, path, self._phrases(rest, inner), TEMPORAL)
+        return self._asked(topic, path, self._phrases(rest, inner), TEMPORAL, frontiers[-1])
 
-    def mediator(self, topic: str, length: int, turns: int) -> Question | None:
+    def mediator(self, length: int, turns: int) -> Question | None:
         """One random walk across one node without a name; the hops into it and out of it are asked for as one."""
+        topic = self.rng.choice(self.topics)
         if is_mediator(topic):
             return None
         found = mediated_walk(self.index, topic, length, self.rng)
@@ -186,12 +192,18 @@ class _Maker:
             return None
         path, place = found
         frontiers = self.index.follow(topic, path)
-        if not crosses_once(frontiers, place) or not self._fits(topic, path, turns, crossing=True):
+        # A fact that holds for both sides, such as a marriage, leads back as well. Nobody means that, but only the topic
+        # can be left out by the expert.
+        if length == 2:
+            frontiers[-1] = tuple(end for end in frontiers[-1] if end != topic)
+        elif set(frontiers[place]) & set(frontiers[place + 2]):
+            return None
+        if not crosses_once(frontiers, place) or not self._fits(topic, frontiers, turns, crossing=True):
             return None
         before, (first, second), after = path[:place], path[place : place + 2], path[place + 2 :]
         inner = self._phrases(before, topic)
         inner = mediated_phrase(self.index, frontiers[place], first, second, inner, self.rng)
-        return self._asked(topic, path, self._phrases(after, inner), MEDIATOR)
+        return self._asked(topic, path, self._phrases(after, inner), MEDIATOR, frontiers[-1])
 
     def intersection(self, turns: int) -> Question | None:
         """Two conditions that one random entity satisfies, each of them needed; None if a limit is hit."""
@@ -235,11 +247,8 @@ class _Maker:
             node = self.rng.choice(self.index.take(node, path[-1]))
         return path
 
-    def _fits(self, topic: str, path: Path, turns: int, *, crossing: bool = False) -> bool:
-        """Whether a path keeps to the limits: turns, answers, no way back to the topic, no namelessness but a
-        ``crossing``.
-        """
-        frontiers = self.index.follow(topic, path)
+    def _fits(self, topic: str, frontiers: Sequence[Sequence[str]], turns: int, *, crossing: bool = False) -> bool:
+        """Whether a walk keeps to the limits: turns, answers, no way back, no node without a name but at a crossing."""
         if any(topic in frontier for frontier in frontiers[1:]):
             return False
         if not 0 < len(frontiers[-1]) <= self.max_answers or expert_turns(frontiers) + 1 > turns:
@@ -252,9 +261,9 @@ class _Maker:
             inner = phrase(hop, inner, self.phrases, self.rng)
         return inner
 
-    def _asked(self, topic: str, path: Path, what: str, kind: str) -> Question:
+    def _asked(self, topic: str, path: Path, what: str, kind: str, ends: Sequence[str]) -> Question:
         text = fill(self.rng.choice(FRAMES), x=what)
-        return self._question(text, (topic,), (path,), self.index.follow(topic, path)[-1], kind, len(path))
+        return self._question(text, (topic,), (path,), ends, kind, len(path))
 
     def _question(
         self, text: str, topics: tuple[str, ...], branches: tuple[Path, ...], ends: Sequence[str], kind: str, hops: int

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from kgr1.graph.temporal import Span, format_span, parse_filter
 
 FORMS = ("at", "between", "before", "after")
+"""Of filters: a date, two dates, or a word and a date."""
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -25,13 +26,12 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def draw_filter(spans: Sequence[Span], rng: random.Random) -> str | None:
-    """A filter made of the dates of some facts; None if there is nothing to make the drawn form of.
+def draw_filter(spans: Sequence[Span], form: str, rng: random.Random) -> str | None:
+    """A filter of one of the :data:`FORMS`, made of the dates of some facts; None if the drawn ones do not give it.
 
     A date of a fact is taken as it stands or cut to its month or year, so no filter is finer than the facts are. Dates
     before the year 1 are not used: people write them in too many ways.
     """
-    form = rng.choice(FORMS)
     first = _draw_date(spans, rng)
     if first is None or form == "at":
         return first
