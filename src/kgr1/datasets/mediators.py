@@ -23,7 +23,7 @@ _SHORT: Mapping[bool, tuple[str, ...]] = {
 
 _LONG: Mapping[tuple[bool, bool], tuple[str, ...]] = {
     (False, False): ("the {s} in the {r} of {x}", "the {s} that the {r} of {x} names"),
-    (False, True): ("the one whose {s} is the {r} of {x}", "the one that shares {x}'s {r} as its {s}"),
+    (False, True): ("the one whose {s} is the {r} of {x}", "the one that has the {r} of {x} as its {s}"),
     (True, False): ("the {s} for the {r} {x}", "the {s} that goes with the {r} {x}"),
     (True, True): ("the one with {x} as the {r} in its {s}", "the one in whose {s} the {r} is {x}"),
 }

@@ -74,9 +74,9 @@ def generate_questions(
     A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do; four hops
     need ``max_turns`` of nine. ``hops`` counts the relations that are walked, so a mediator question has at least two.
     ``spans`` runs parallel to ``triples`` and holds the dates of each, a fact coming once for each of its dates
-    (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default those that
-    have a name, or all if none has one). The result is shorter than ``count`` if the graph does not offer enough; kinds
-    that it does not have are left out. Raises :class:`DatasetError` for an unknown kind, ``temporal`` without
+    (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default those
+    that have a name, or all if none has one). The result is shorter than ``count`` if the graph does not offer enough,
+    and kinds that it does not have are left out. Raises :class:`DatasetError` for an unknown kind, ``temporal`` without
     ``spans``, a number of hops outside 1 to 4, or a phrase without ``{x}``.
     """
     _check(hops, kinds, phrases or {}, dated=spans is not None)
@@ -192,8 +192,8 @@ class _Maker:
             return None
         path, place = found
         frontiers = self.index.follow(topic, path)
-        # A fact that holds for both sides, such as a marriage, leads back as well. Nobody means that, but only the topic
-        # can be left out by the expert.
+        # A fact that holds for both sides, such as a marriage, leads back as well. Nobody means that, but the topic is
+        # all that the expert can leave out.
         if length == 2:
             frontiers[-1] = tuple(end for end in frontiers[-1] if end != topic)
         elif set(frontiers[place]) & set(frontiers[place + 2]):
