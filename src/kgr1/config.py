@@ -15,15 +15,26 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from kgr1.errors import SettingsError
 from kgr1.types import Record
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def _growing(stages: tuple[int, ...]) -> tuple[int, ...]:
+    if any(stage < 1 for stage in stages) or any(one >= other for one, other in pairwise(stages)):
+        raise ValueError("stages are numbers of hops that grow, such as [1, 2]")
+    return stages
+
+
+Stages = Annotated[tuple[int, ...], AfterValidator(_growing)]
+"""The highest number of hops of each stage; after them come questions of any number."""
 
 
 class AgentSettings(Record):
@@ -72,6 +83,7 @@ class ColdstartSettings(Record):
     lora_rank: int = Field(default=0, ge=0, description="rank of an adapter; 0 trains all weights")
     recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
     wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
+    stages: Stages = Field(default=(), description="most hops of each stage of a pass")
     seed: int = 0
     save_steps: int = Field(default=10, ge=1)
 
@@ -95,6 +107,8 @@ class TrainSettings(Record):
     micro_batch_size: int = Field(default=8, ge=1, description="episodes per forward pass")
     resample: int = Field(default=0, ge=0, description="rounds of replacing questions that taught nothing")
     updates_per_batch: int = Field(default=1, ge=1, description="optimizer passes over one batch of episodes")
+    stages: Stages = Field(default=(), description="most hops of each stage of the run")
+    stage_steps: int = Field(default=100, ge=1, description="steps of each of these stages")
     seed: int = 0
     save_steps: int = Field(default=5, ge=1)
     eval_steps: int = Field(default=0, ge=0, description="0: no evaluation during training")

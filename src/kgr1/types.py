@@ -176,7 +176,7 @@ class Question(Record):
     graph_id: str | None = None
     hops: int | None = None
     kind: str = ""  # e.g. "chain", "intersection", or the data set's own question type
-    gold_path: tuple[str, ...] = ()  # relation names from the (first) topic; "^r" walks r from tail to head
+    gold_path: tuple[str, ...] = ()  # "^r" walks r from tail to head; see kgr1.datasets.expert
 
 
 class Answer(Record):

@@ -8,9 +8,13 @@ from pathlib import Path
 
 def load_triples(path: Path) -> list[tuple[str, str, str]]:
     """Triples of a packed ``head TAB relation TAB tail`` file."""
+    return [(head, relation, tail) for head, relation, tail in load_rows(path)]
+
+
+def load_rows(path: Path) -> list[tuple[str, ...]]:
+    """Rows of a packed file with tabs between the columns."""
     with gzip.open(path, "rt", encoding="utf-8") as stream:
-        rows = [line.rstrip("\n").split("\t") for line in stream]
-    return [(head, relation, tail) for head, relation, tail in rows]
+        return [tuple(line.rstrip("\n").split("\t")) for line in stream]
 
 
 FAMILY = [

@@ -13,6 +13,7 @@ from kgr1.datasets.mixture import HeldOut, Mixture, Part, Source, load_recipe, m
 from kgr1.datasets.plain import load_questions
 from kgr1.errors import DatasetError, SettingsError
 from kgr1.graph.store import GraphStore
+from kgr1.graph.temporal import UNDATED, parse_span
 from kgr1.types import GoldAnswer, Question
 
 PEOPLE = [
@@ -172,3 +173,27 @@ def _triples(path: Path) -> list[tuple[str, str, str]]:
 
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [(head, relation, tail) for head, relation, tail in (line.rstrip("\n").split("\t") for line in lines)]
+
+
+def test_parts_say_which_kinds_are_made_and_of_what() -> None:
+    prizes = [(f"person_{n}", "prize", f"cup_{n % 4}") for n in range(30) for _ in range(2)]
+    years = [span for n in range(30) for span in (parse_span(str(1990 + n % 9)), parse_span(str(2001 + n % 3)))]
+    dated = GraphStore.from_triples(
+        [*prizes, *((f"cup_{n}", "gold", f"medal_{n}") for n in range(4))],
+        spans=[span for span in [*years, *[UNDATED] * 4] if span is not None],
+    )
+    part = Part(name="prizes", graph="-", generate=30, hops=(1, 2), kinds=("temporal",), skip_relations=("go*",))
+    styled = part.model_copy(update={"entity_styles": ("upper", "exchanged"), "relation_styles": ("upper",)})
+    for each in (part, styled):
+        mixture = mix([Source(each, dated)], seed=0, max_turns=7)
+        questions = mixture.questions["prizes"]
+        assert len(questions) > 5
+        for question in questions:
+            assert (question.kind, question.gold_path[1][0], len(question.gold_path)) == ("temporal", "@", 2)
+        solved = expert_dataset(questions, mixture.family, count=99, seed=0, max_turns=7, recovery_share=0.3)
+        assert len(solved) == len(questions)
+        assert all(any(step.query and step.query.time for step in steps) for _, steps in solved)
+    with pytest.raises(DatasetError, match="'people' asks for temporal questions, and its graph has no dates"):
+        mixed(questions=None, kinds=["temporal"])
+    with pytest.raises(DatasetError, match="chain, intersection, mediator, temporal"):
+        mixed(questions=None, kinds=["star"])

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import FAMILY, load_triples
 
+from kgr1.datasets.asking import readable
 from kgr1.datasets.expert import expert_steps
 from kgr1.datasets.paths import parse_path
-from kgr1.datasets.synthetic import generate_questions, readable
+from kgr1.datasets.synthetic import generate_questions
 from kgr1.datasets.walks import topic_split
 from kgr1.errors import DatasetError
 from kgr1.graph.store import GraphStore
@@ -26,7 +27,7 @@ def evaluate(question: Question, triples: list[tuple[str, str, str]]) -> set[str
     ends = []
     for topic, branch in zip(question.topics, parse_path(question.gold_path), strict=True):
         frontier = {topic}
-        for relation, backward in branch:
+        for relation, backward, _ in branch:
             if backward:
                 frontier = {h for h, r, t in triples if r == relation and t in frontier}
             else:

@@ -32,14 +32,22 @@ COLD = {
 }
 CASES: dict[str, dict[str, Any]] = {
     "grpo, all weights": {"kind": "grpo", "start": "taught", "changes": {}, "turns": 2},
-    "grpo, a new adapter": {"kind": "grpo", "start": "taught", "changes": {"lora_rank": 4}},
+    "grpo, a new adapter, in stages": {
+        "kind": "grpo",
+        "start": "taught",
+        "changes": {"lora_rank": 4, "stages": [1], "stage_steps": 1},
+    },
     "grpo, an adapter to start from": {
         "kind": "grpo",
         "start": "adapter",
         "changes": {"lora_rank": 4, "updates_per_batch": 2, "beta": 0.1},
     },
     "cold start, all weights": {"kind": "coldstart", "start": "taught", "changes": {}},
-    "cold start, a new adapter": {"kind": "coldstart", "start": "taught", "changes": {"lora_rank": 4}},
+    "cold start, a new adapter, in stages": {
+        "kind": "coldstart",
+        "start": "taught",
+        "changes": {"lora_rank": 4, "stages": [1]},
+    },
 }
 
 
@@ -151,6 +159,15 @@ def test_a_pass_over_the_questions_ends_inside_the_run(finished: Path) -> None:
     assert [len(step) for step in questions] == [2, 2, 2, 2]
     assert questions[0] | questions[1] == questions[2] | questions[3]
     assert len(questions[0] | questions[1]) == 4
+
+
+def test_the_stages_went_on_where_they_were(finished: Path) -> None:
+    asked = rollouts(finished / "grpo, a new adapter, in stages" / "broken")
+    hops = [{episode["question"]["hops"] for episode in asked[name]} for name in sorted(asked)]
+    assert hops[0] == {1}
+    # The run was broken in the middle of the first pass over everything.
+    questions = [{episode["question"]["id"] for episode in asked[name]} for name in sorted(asked)]
+    assert len(questions[1] | questions[2]) == 4
 
 
 def test_the_adapter_to_start_from_is_the_reference(finished: Path) -> None:

@@ -31,7 +31,7 @@ from kgr1.graph.api import GraphInfo
 from kgr1.grpo.coldstart import build_examples, train_coldstart
 from kgr1.grpo.trainer import train_grpo
 from kgr1.models.weights import load_model
-from kgr1.types import Observation, Query
+from kgr1.types import Observation, Query, Question
 from small_world import AGENT, small_graph, small_questions, small_trajectories
 
 
@@ -67,11 +67,16 @@ def die_writing(step: int) -> None:
     kgr1.grpo.checkpoint.mark_complete = deadly
 
 
+def with_hops(number: int, question: Question) -> Question:
+    """Every second question says that it has two hops, so that there is something to stage."""
+    return question.model_copy(update={"hops": 1 + number % 2})
+
+
 def grpo(run: dict[str, Any], out: Path) -> None:
     after, count = run.get("kill_after") or (None, 0)
     train_grpo(
         run["start"],
-        small_questions()[:4],  # two steps make a pass over them
+        [with_hops(number, question) for number, question in enumerate(small_questions()[:4])],  # two steps a pass
         Deadly(out / after if after else None, count),
         out,
         Settings.model_validate(run["settings"]),
@@ -82,7 +87,8 @@ def grpo(run: dict[str, Any], out: Path) -> None:
 def coldstart(run: dict[str, Any], out: Path) -> None:
     settings = ColdstartSettings.model_validate(run["settings"])
     loaded = load_model(run["start"], merge=settings.lora_rank == 0)
-    examples = build_examples(small_trajectories(), small_graph(), loaded.tokenizer, AGENT)
+    trajectories = [(with_hops(n, question), steps) for n, (question, steps) in enumerate(small_trajectories())]
+    examples = build_examples(trajectories, small_graph(), loaded.tokenizer, AGENT)
     after, count = run.get("kill_after") or (None, 0)
 
     def on_step(step: int, steps: int, values: dict[str, float]) -> None:

@@ -57,8 +57,8 @@ def plan_target(path: Path) -> str:
 def read_plan(text: str, *, longest: int, backward: bool) -> Path | None:
     """The path in the reply of a tuned planner; None if it is not exactly one path that may be walked.
 
-    >>> read_plan("<path>mayor<sep>born in</path>", longest=3, backward=False)
-    (Hop(relation='mayor', backward=False), Hop(relation='born in', backward=False))
+    >>> [str(hop) for hop in read_plan("<path>mayor<sep>born in</path>", longest=3, backward=False)]
+    ['mayor', 'born in']
     """
     found = _PLAN.fullmatch(text)
     if found is None or "<path>" in found[1] or "</path>" in found[1]:

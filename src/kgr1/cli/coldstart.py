@@ -144,7 +144,10 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
 
 def agent_material(given: Material, settings: Settings) -> Layout:
     """What the agent is trained on; says how much that is."""
+    from kgr1.cli.mixing import mind_times
+
     trajectories = expert_trajectories(given, settings)
+    mind_times([question for question, _ in trajectories], settings.agent)
     note(f"{len(trajectories)} expert trajectories from {len(given.questions)} questions.")
     return agent_layout(trajectories, given.graph, settings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kgr1.cli.console import note
+from kgr1.cli.console import note, warn
 
 if TYPE_CHECKING:
+    from kgr1.config import AgentSettings
     from kgr1.datasets.mixture import Mixture, Part
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
@@ -70,6 +71,18 @@ def open_material(
     with open_graph(graph) as opened:
         source = runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit)
         yield Material(opened, asked, {"graph": runs.graph_record(graph, opened.info()), "questions": source})
+
+
+def mind_times(questions: Sequence[Question], agent: AgentSettings) -> None:
+    """Say so if questions need times and the prompt does not tell the model about them."""
+    from kgr1.datasets.paths import is_time
+
+    count = sum(any(map(is_time, question.gold_path)) for question in questions)
+    if count and not agent.time_filter:
+        warn(
+            f"{count:,} questions need a time filter, and the prompt does not mention it; set agent.time_filter=true, "
+            "here and wherever the policy is used."
+        )
 
 
 @contextmanager

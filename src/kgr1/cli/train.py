@@ -61,7 +61,7 @@ def train(
     the curves of the run in DIR/curve.png.
     """
     from kgr1.cli import loading, runs
-    from kgr1.cli.mixing import open_material
+    from kgr1.cli.mixing import mind_times, open_material
     from kgr1.cli.quiet import quiet_libraries
 
     loading.check_installed(loading.REINFORCEMENT)
@@ -75,6 +75,7 @@ def train(
         graph, questions, mixture, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
+        mind_times(given.questions, settings.agent)
         dev = _dev_questions(given, questions, dev_split, subset, settings)
         record = runs.run_record(
             "train",

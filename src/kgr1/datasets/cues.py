@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from kgr1.datasets.paths import AND
+from kgr1.datasets.paths import hops_of
 from kgr1.datasets.words import question_words, word_stems
 from kgr1.types import Question
 
@@ -31,7 +31,7 @@ class Cues:
         self._relations: Counter[str] = Counter()
         self._pairs: Counter[tuple[str, str]] = Counter()
         for question in questions:
-            relations = sorted(set(question.gold_path) - {AND})
+            relations = sorted(set(hops_of(question.gold_path)))
             if not relations:
                 continue
             words = question_words(question)
@@ -48,10 +48,11 @@ class Cues:
         """
         best, best_weight = None, 0.0
         stems = word_stems(relation)
+        rivals = [other for other in hops_of(others) if other != relation]
         for word in question_words(question):
             ratio, count = self.ratio(relation, word), self._pairs[relation, word]
             same = bool(word_stems(word) & stems)
-            clearer = any(self.ratio(other, word) >= ratio for other in others if other not in (relation, AND))
+            clearer = any(self.ratio(other, word) >= ratio for other in rivals)
             if not same and (count < MIN_COUNT or ratio < MIN_RATIO or clearer):
                 continue
             weight = count * math.log(max(ratio, 1.0)) + (1e9 if same else 0.0)

@@ -6,7 +6,8 @@ lists exactly the gold answers, with names copied from the results.
 
 Path encoding (``Question.gold_path``): relation names from the topic, ``^r`` walks ``r`` from tail to head. ``&``
 starts the branch of the next topic of an intersection: ``("r1", "&", "^r2")`` means "``r1`` of the first topic" and
-"what points with ``r2`` to the second topic", and the answers are the entities that stand in both results.
+"what points with ``r2`` to the second topic", and the answers are the entities that stand in both results. ``@`` and a
+time filter behind a relation limit it to facts of that time: ``("award received", "@before 1990")``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from kgr1.datasets.phrasing import think
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.names import is_identifier
 from kgr1.types import Answer, Observation, Query, Question, Record
 
 MISTAKES = ("name", "relation", "branch", "direction")
 """Kinds of mistakes: misspelt entity, guessed relation, wrong relation, wrong direction."""
+
+TIME_MISTAKE = "time"
+"""One more where the path has a time: to leave it out."""
 
 
 class Step(Record):
@@ -69,7 +74,9 @@ def expert_steps(
         return None
     plans: list[tuple[str, int] | None] = [None]
     if recovery:
-        plans = [(kind, hop) for kind in MISTAKES for hop in range(sum(len(branch) for branch in branches))]
+        hops = [hop for branch in branches for hop in branch]
+        plans = [(kind, number) for kind in MISTAKES for number in range(len(hops))]
+        plans += [(TIME_MISTAKE, number) for number, hop in enumerate(hops) if hop.time is not None]
         rng.shuffle(plans)
     for plan in plans:
         for reuse in (False, True) if reuse_relations and plan is None else (False,):
@@ -196,6 +203,9 @@ class _Walk:
             if mistake == "branch":
                 self._wrong_branch(entities[0], hop, thought)
                 thought = think("fix_branch", self.rng, relation=hop.relation)
+            elif mistake == TIME_MISTAKE:
+                self._forgotten_time(entities[0], hop)
+                thought = think("fix_time", self.rng, time=hop.time or "")
         found: dict[str, str] = {}
         for entity in entities:
             observation = self._ask(thought, hop.entities(entity))
@@ -209,13 +219,14 @@ class _Walk:
 
     def _choice(self, hop: Hop) -> str:
         cue = self._cue(hop)
-        if cue:
-            return think("choose_cue", self.rng, relation=hop.relation, cue=cue)
-        return think("choose", self.rng, relation=hop.relation)
+        situation = f"{'choose_cue' if cue else 'choose'}{'_time' if hop.time is not None else ''}"
+        return think(situation, self.rng, relation=hop.relation, cue=cue, time=hop.time or "")
 
     def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
         """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""
         direction = "head" if hop.backward else "tail"
+        if situation == "next" and all(map(is_identifier, entities)):
+            situation = "through"
         cue = self._cue(hop) if situation == "next" else ""
         thought = think(
             f"{situation}_cue_{direction}" if cue else f"{situation}_{direction}", self.rng, topic=topic, cue=cue
@@ -269,11 +280,19 @@ class _Walk:
             raise _GiveUpError
         other = self.rng.choice(others)
         thought = right.replace(f'"{hop.relation}"', f'"{other}"')
-        observation = self._ask(thought, Hop(other, hop.backward).entities(entity), mistake=True)
+        observation = self._ask(thought, hop._replace(relation=other).entities(entity), mistake=True)
         if observation.error is not None or matches_gold(
             dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
         ):
             raise _GiveUpError  # another way to the right answer is no mistake
+
+    def _forgotten_time(self, entity: str, hop: Hop) -> None:
+        thought = self._choice(hop._replace(time=None))
+        observation = self._ask(thought, hop._replace(time=None).entities(entity), mistake=True)
+        if observation.error is not None or matches_gold(
+            dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
+        ):
+            raise _GiveUpError  # the right answer without the time is no mistake
 
     def _wrong_direction(self, entity: str, hop: Hop, thought: str) -> None:
         observation = self._ask(thought, Hop(hop.relation, not hop.backward).relations(entity), mistake=True)

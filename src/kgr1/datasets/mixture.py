@@ -22,19 +22,21 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from kgr1.config import read_toml, validate
 from kgr1.datasets.styles import AS_IS, EXCHANGED, entity_renaming, relation_renaming, restyle
-from kgr1.datasets.synthetic import generate_questions
+from kgr1.datasets.synthetic import KINDS, TEMPORAL, generate_questions
 from kgr1.errors import DatasetError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.family import GraphFamily, join_id
 from kgr1.graph.names import is_identifier
 from kgr1.graph.renaming import RenamedGraph
+from kgr1.graph.temporal import Span
 from kgr1.rewards.answer import normalise
 from kgr1.types import Question, Record, Triple
 
@@ -58,6 +60,7 @@ class Part(Record):
     limit: int | None = Field(default=None, ge=1, description="at most this many questions of a set")
     generate: int = Field(default=400, ge=1, description="questions to make where there is no set")
     hops: tuple[int, ...] = Field(default=(1, 2, 3), description="of made questions")
+    kinds: tuple[str, ...] = Field(default=KINDS, description="of made questions")
     max_answers: int = Field(default=20, ge=1, description="questions with more answers are left out")
     entity_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     relation_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
@@ -186,15 +189,31 @@ def _sample(questions: list[Question], limit: int | None, seed: int) -> list[Que
 
 
 def _triples(source: Source) -> Iterable[Triple]:
-    triples = getattr(source.graph, "triples", None)
-    if triples is None:
+    found: Iterable[Triple] = _scan(source, "triples")
+    return found
+
+
+def _dated_triples(source: Source) -> tuple[list[Triple], list[Span] | None]:
+    """All facts of a graph and, beside them, their dates."""
+    if not source.graph.info().dated:
+        raise DatasetError(
+            f"The part '{source.part.name}' asks for temporal questions, and its graph has no dates; leave the kind "
+            f"'{TEMPORAL}' out, or build the graph with its dates.",
+            part=source.part.name,
+        )
+    rows = list(_scan(source, "dated_triples"))
+    return [triple for triple, _ in rows], [span for _, span in rows]
+
+
+def _scan(source: Source, method: str) -> Any:
+    scan = getattr(source.graph, method, None)
+    if scan is None:
         raise DatasetError(
             f"The part '{source.part.name}' needs all triples of its graph, which a server does not give; build it "
             "from a file.",
             part=source.part.name,
         )
-    found: Iterable[Triple] = triples()
-    return found
+    return scan()
 
 
 def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Question]:
@@ -203,8 +222,15 @@ def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Que
     def may_ask(name: str) -> bool:
         return bool(_WORD.search(name)) and not is_identifier(name) and not fence.holds_topic(name)
 
+    if TEMPORAL in part.kinds:
+        triples, spans = _dated_triples(source)
+    else:
+        triples, spans = list(_triples(source)), None
+    asked = [not any(fnmatchcase(relation, skip) for skip in part.skip_relations) for _, relation, _ in triples]
     return generate_questions(
-        [t for t in _triples(source) if not any(fnmatchcase(t.relation, skip) for skip in part.skip_relations)],
+        compress(triples, asked),
+        spans=None if spans is None else compress(spans, asked),
+        kinds=part.kinds,
         count=round(part.generate / TRAIN_SHARE),
         seed=seed,
         hops=part.hops,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kgr1.datasets.words import word_stems
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.temporal import parse_filter
 from kgr1.types import GoldAnswer, Observation, Operation, Query, Question
 
 AND = "&"
@@ -14,12 +15,16 @@ AND = "&"
 
 BACKWARD = "^"
 
+TIME = "@"
+"""Before a time filter that limits the hop in front of it."""
+
 
 class Hop(NamedTuple):
-    """One step along a relation; ``backward`` walks from tail to head."""
+    """One step along a relation; ``backward`` walks from tail to head, ``time`` limits it to the facts of a time."""
 
     relation: str
     backward: bool = False
+    time: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Hop:
@@ -37,21 +42,45 @@ class Hop(NamedTuple):
     def entities(self, entity: str) -> Query:
         """The query that takes this hop from an entity."""
         operation = Operation.GET_HEAD_ENTITIES if self.backward else Operation.GET_TAIL_ENTITIES
-        return Query(operation=operation, entity=entity, relation=self.relation)
+        return Query(operation=operation, entity=entity, relation=self.relation, time=self.time)
 
 
 Path = tuple[Hop, ...]
 
 
 def parse_path(gold_path: Sequence[str]) -> list[Path]:
-    """One path for each topic: ``("a", "&", "^b")`` gives two branches; empty for an empty or malformed encoding."""
+    """One path for each topic; empty for an empty or malformed encoding.
+
+    >>> parse_path(("a", "&", "^b"))
+    [(Hop(relation='a', backward=False, time=None),), (Hop(relation='b', backward=True, time=None),)]
+    >>> parse_path(("a", "@before 2014", "b"))[0][0]
+    Hop(relation='a', backward=False, time='before 2014')
+    """
     branches: list[list[Hop]] = [[]]
     for item in gold_path:
         if item == AND:
             branches.append([])
+        elif is_time(item):
+            if not branches[-1]:
+                return []
+            branches[-1][-1] = branches[-1][-1]._replace(time=item[len(TIME) :])
         else:
             branches[-1].append(Hop.parse(item))
     return [tuple(branch) for branch in branches] if all(branches) else []
+
+
+def is_time(item: str) -> bool:
+    """True if an item of ``Question.gold_path`` is a time filter; a relation may begin with ``@`` as well.
+
+    >>> is_time("@2014-02"), is_time("@type"), is_time("2014-02")
+    (True, False, False)
+    """
+    return item.startswith(TIME) and parse_filter(item[len(TIME) :]) is not None
+
+
+def hops_of(gold_path: Sequence[str]) -> list[str]:
+    """The items of a gold path that are hops, written as there: no times, no signs of branches."""
+    return [item for item in gold_path if item != AND and not is_time(item)]
 
 
 def matches_gold(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> bool:

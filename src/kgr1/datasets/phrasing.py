@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Mapping
 
-_PLACEHOLDER = re.compile(r"\{(topic|relation|cue)\}")
+_PLACEHOLDER = re.compile(r"\{(topic|relation|cue|time)\}")
 
 TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "start_tail": (
@@ -54,6 +54,16 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         'The question still asks for "{cue}", so I look at what points here.',
         'There is "{cue}" left in the question. I need what leads here.',
     ),
+    "through_tail": (
+        "This node has no name, so the fact goes on here. I list its relations.",
+        "What I found is only a link in between. I need the relations that leave it.",
+        "An identifier is no answer. I look at where its relations lead.",
+    ),
+    "through_head": (
+        "This node has no name, so the fact goes on here. I look at what points to it.",
+        "What I found is only a link in between. I need the relations that lead to it.",
+        "An identifier is no answer. I look at which relations arrive here.",
+    ),
     "look_elsewhere": (
         "The relation I need is not here, so I try the next entity.",
         "Nothing here fits the question. I look at the next entity.",
@@ -69,6 +79,15 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         'The question says "{cue}", which is "{relation}" here.',
         'For "{cue}" the graph has "{relation}", so I ask for it.',
         'The word "{cue}" asks for "{relation}", so I follow it.',
+    ),
+    "choose_time": (
+        'The question needs "{relation}" at one time only, so I limit it to "{time}".',
+        'I follow "{relation}", and the time that the question names is "{time}".',
+        'Of these, "{relation}" fits, and only facts of "{time}" count.',
+    ),
+    "choose_cue_time": (
+        'The question says "{cue}", which is "{relation}" here, and its time is "{time}".',
+        'For "{cue}" the graph has "{relation}"; I limit it to "{time}".',
     ),
     "known": (
         'I have seen "{relation}" before, so I ask for it directly.',
@@ -116,6 +135,10 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         'This is a wrong turn, so I go back and follow "{relation}".',
         'These do not fit the question. I try "{relation}" instead.',
     ),
+    "fix_time": (
+        'That ignores the time. I ask again with "{time}".',
+        'These are the facts of all times. I limit them to "{time}".',
+    ),
     "fix_direction_tail": (
         "Nothing here fits the question, so I look the other way, outwards.",
         "That is the wrong direction. I need the relations that leave it.",
@@ -125,11 +148,13 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
         "That is the wrong direction. I need the relations that lead to it.",
     ),
 }
-"""Situation -> sentences. Placeholders: ``{topic}``, ``{relation}``, ``{cue}`` (words of the question)."""
+"""Situation -> sentences. Placeholders: ``{topic}``, ``{relation}``, ``{cue}`` (words of the question), ``{time}``."""
 
 
-def think(situation: str, rng: random.Random, *, topic: str = "", relation: str = "", cue: str = "") -> str:
+def think(
+    situation: str, rng: random.Random, *, topic: str = "", relation: str = "", cue: str = "", time: str = ""
+) -> str:
     """One sentence for a situation of :data:`TEMPLATES`; raises KeyError for an unknown one."""
     # One pass and not str.format: names from a graph may contain braces, or a placeholder.
-    values = {"topic": topic, "relation": relation, "cue": cue}
+    values = {"topic": topic, "relation": relation, "cue": cue, "time": time}
     return _PLACEHOLDER.sub(lambda match: values[match[1]], rng.choice(TEMPLATES[situation]))

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from kgr1.datasets.paths import AND, BACKWARD
-from kgr1.datasets.synthetic import readable
+from kgr1.datasets.asking import readable
+from kgr1.datasets.paths import AND, BACKWARD, is_time
 from kgr1.errors import DatasetError
 from kgr1.graph.names import is_identifier
 from kgr1.graph.renaming import Renaming
@@ -131,7 +131,7 @@ def _restyle_gold(gold: GoldAnswer, entities: Renaming) -> GoldAnswer:
 
 
 def _restyle_hop(hop: str, relations: Renaming) -> str:
-    if hop == AND:
+    if hop == AND or is_time(hop):
         return hop
     if hop.startswith(BACKWARD):
         return BACKWARD + relations(hop[len(BACKWARD) :])

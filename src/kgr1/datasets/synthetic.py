@@ -1,31 +1,48 @@
 """Questions made from any graph by constrained random walks (SPEC section 6).
 
-Two kinds: ``chain`` follows one to four hops from one topic; ``intersection`` asks for the entities that satisfy a
-one-hop condition from each of two topics. Hops go along a relation or against it. Every question
+Four kinds:
+
+- ``chain`` follows one to four hops from one topic;
+- ``intersection`` asks for the entities that satisfy a one-hop condition from each of two topics;
+- ``mediator`` is a chain with a fact in it that takes two hops, through a node without a name, and is asked for as one;
+- ``temporal`` is a chain whose first hop is limited to a time: at, between, before or after some date of its facts.
+
+Hops go along a relation or against it. Every question
 
 - has at most ``max_answers`` answers, all of them reached by its ``gold_path`` (see :mod:`kgr1.datasets.expert` for
   the encoding), so the gold set is complete by construction;
-- never comes back to a topic on the way;
-- can be solved by the expert in ``max_turns`` turns, most of them in five.
+- never comes back to a topic on the way; a ``mediator`` question of one fact may at its end, and leaves the topic out;
+- needs its time, if it has one: without it there would be other entities;
+- can be solved by the expert in ``max_turns`` turns, most of them in five;
+- comes to nodes without a name as a ``mediator`` question only, and never ends there, unless no node has a name.
 
-Topics are divided among train, dev and test, so no topic stands in two splits.
+The walks are those of the whole graph, so what leads astray are the other relations and entities of real nodes. Topics
+are divided among train, dev and test, so no topic stands in two splits.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase
+from kgr1.datasets.mediators import crosses_once, is_mediator, mediated_phrase, mediated_walk
 from kgr1.datasets.paths import Hop, Path
+from kgr1.datasets.times import FORMS, draw_filter, in_words
 from kgr1.datasets.walks import TripleIndex, encode, expert_turns, topic_split
 from kgr1.errors import DatasetError
+from kgr1.graph.temporal import Span
 from kgr1.types import GoldAnswer, Question
 
-KIND_WEIGHTS = {"chain": 4, "intersection": 1}
+CHAIN, INTERSECTION, MEDIATOR, TEMPORAL = "chain", "intersection", "mediator", "temporal"
+
+KIND_WEIGHTS = {CHAIN: 4, INTERSECTION: 1, MEDIATOR: 2, TEMPORAL: 2}
 """Kinds with how often they are drawn, relative to each other."""
 
-KINDS = tuple(KIND_WEIGHTS)
+KINDS = (CHAIN, INTERSECTION, MEDIATOR)
+"""The kinds that are made unless others are asked for; ``temporal`` needs dates, and an agent that knows of them."""
 
 SHORT_TURNS = 5
 """The default number of turns of an agent; most questions fit into it."""
@@ -36,32 +53,6 @@ TRIES = 100
 PATIENCE = 20
 """Kinds drawn in a row without a new question before the graph counts as used up."""
 
-Phrases = Mapping[str, Sequence[str]]
-"""Relation -> [forward phrase, backward phrase], e.g. ``{"capital": ["the capital of {x}", "the country whose
-capital is {x}"]}``; ``{x}`` is replaced."""
-
-_FRAMES = ("What is {x}?", "Name {x}.", "Find {x}.", "Tell me {x}.", "Can you tell me {x}?", "I am looking for {x}.")
-_BOTH_FRAMES = (
-    "What is both {x} and {y}?",
-    "Name everything that is {x} and {y}.",
-    "Find what is at once {x} and {y}.",
-    "I am looking for {x} that is also {y}.",
-)
-# Label forms of readable(): a noun ("capital"), a verb ("plays for"), a participle ("directed by").
-_GENERIC: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "noun": (
-        ("the {r} of {x}", "the {r} that {x} has"),
-        ("the one whose {r} is {x}", "the one with {x} as its {r}", "the one that has the {r} {x}"),
-    ),
-    "verb": (("the one that {x} {r}",), ("the one that {r} {x}",)),
-    "participle": (
-        ("the one that {x} is {r}", "the one that {x} was {r}"),
-        ("the one {r} {x}", "the one that is {r} {x}"),
-    ),
-}
-_AUXILIARIES = frozenset(("is", "was", "are", "were", "has", "had"))
-_PREPOSITIONS = frozenset(("by", "in", "of", "for", "to", "at", "from", "with", "on", "as", "under", "into"))
-
 
 def generate_questions(
     triples: Iterable[tuple[str, str, str]],
@@ -70,6 +61,7 @@ def generate_questions(
     seed: int,
     hops: Sequence[int] = (1, 2, 3),
     kinds: Sequence[str] = KINDS,
+    spans: Iterable[Span] | None = None,
     phrases: Phrases | None = None,
     max_answers: int = 20,
     max_turns: int = 7,
@@ -80,31 +72,38 @@ def generate_questions(
     """Make up to ``count`` questions with distinct texts; the same arguments give the same questions.
 
     A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do; four hops
-    need ``max_turns`` of nine. ``topics`` says which nodes may be topics (by default all). The result is shorter than
-    ``count`` if the graph does not offer enough. Raises :class:`DatasetError` for an unknown kind, a number of hops
-    outside 1 to 4, or a phrase without ``{x}``.
+    need ``max_turns`` of nine. ``hops`` counts the relations that are walked, so a mediator question has at least two.
+    ``spans`` runs parallel to ``triples`` and holds the dates of each, a fact coming once for each of its dates
+    (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default those
+    that have a name, or all if none has one). The result is shorter than ``count`` if the graph does not offer enough,
+    and kinds that it does not have are left out. Raises :class:`DatasetError` for an unknown kind, ``temporal`` without
+    ``spans``, a number of hops outside 1 to 4, or a phrase without ``{x}``.
     """
-    _check(hops, kinds, phrases or {})
-    index = TripleIndex(triples)
-    if not index.nodes:
+    _check(hops, kinds, phrases or {}, dated=spans is not None)
+    index = TripleIndex(triples, spans)
+    named = [node for node in index.nodes if not is_mediator(node)]
+    names = [node for node in index.nodes if topics(node)] if topics is not None else named or index.nodes
+    if not names:
         return []
-    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset, topics)
-    if not maker.topics:
-        return []
+    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset, names)
+    offered = [kind for kind in kinds if kind != MEDIATOR or 0 < len(named) < len(index.nodes)]
     questions: dict[str, Question] = {}
     failures = 0
     while len(questions) < count and failures < PATIENCE:
         turns = max_turns if maker.rng.random() < long_share else min(SHORT_TURNS, max_turns)
         # One hop takes 3 turns, each further one at least 2 more.
         possible = [number for number in hops if 2 * number + 1 <= turns]
-        drawn = [kind for kind in kinds if kind != "chain" or possible]
+        drawn = [kind for kind in offered if _lengths(kind, possible)]
         if not drawn:
             failures += 1
             continue
         (kind,) = maker.rng.choices(drawn, [KIND_WEIGHTS[kind] for kind in drawn])
-        length = maker.rng.choice(possible) if kind == "chain" else 1
+        length = maker.rng.choice(possible) if kind == CHAIN else 1
+        if kind in (MEDIATOR, TEMPORAL):
+            length = maker.rng.choice(_lengths(kind, possible))
+        attempt = maker.attempt(kind, length, turns)
         for _ in range(TRIES):
-            question = maker.chain(length, turns) if kind == "chain" else maker.intersection(turns)
+            question = attempt()
             if question is not None and question.text not in questions:
                 questions[question.text] = question.model_copy(update={"id": f"{dataset}-{seed}-{len(questions)}"})
                 failures = 0
@@ -114,67 +113,103 @@ def generate_questions(
     return list(questions.values())
 
 
-def _check(hops: Sequence[int], kinds: Sequence[str], phrases: Phrases) -> None:
-    unknown = [kind for kind in kinds if kind not in KINDS]
+def _lengths(kind: str, possible: Sequence[int]) -> list[int]:
+    """The numbers of relations that a kind can have; an intersection always has one from each topic."""
+    return [1] if kind == INTERSECTION else [number for number in possible if number > 1 or kind != MEDIATOR]
+
+
+def _check(hops: Sequence[int], kinds: Sequence[str], phrases: Phrases, *, dated: bool) -> None:
+    unknown = [kind for kind in kinds if kind not in KIND_WEIGHTS]
     if unknown or not kinds:
-        raise DatasetError(f"Unknown question kinds {unknown}; choose from {', '.join(KINDS)}.", kinds=list(kinds))
+        raise DatasetError(
+            f"Unknown question kinds {unknown}; choose from {', '.join(KIND_WEIGHTS)}.", kinds=list(kinds)
+        )
+    if TEMPORAL in kinds and not dated:
+        raise DatasetError("Temporal questions need a graph with dates; leave the kind out, or add the dates.")
     if not hops or any(number not in (1, 2, 3, 4) for number in hops):
         raise DatasetError(f"The number of hops must be 1 to 4, not {list(hops)}.", hops=list(hops))
     for relation, pair in phrases.items():
-        if len(pair) != 2 or not all("{x}" in phrase for phrase in pair):
+        if len(pair) != 2 or not all("{x}" in template for template in pair):
             raise DatasetError(
                 f"The phrases of '{relation}' must be [forward, backward], each with {{x}}.", relation=relation
             )
 
 
+@dataclass
 class _Maker:
-    def __init__(
-        self,
-        index: TripleIndex,
-        rng: random.Random,
-        seed: int,
-        phrases: Phrases,
-        max_answers: int,
-        dataset: str,
-        topics: Callable[[str], bool] | None,
-    ) -> None:
-        self.index = index
-        self.rng = rng
-        self.seed = seed
-        self.phrases = phrases
-        self.max_answers = max_answers
-        self.dataset = dataset
-        self.may_ask = topics or (lambda node: True)
-        self.topics = index.nodes if topics is None else [node for node in index.nodes if topics(node)]
+    index: TripleIndex
+    rng: random.Random
+    seed: int
+    phrases: Phrases
+    max_answers: int
+    dataset: str
+    topics: Sequence[str]
+
+    def __post_init__(self) -> None:
+        self.may_ask = frozenset(self.topics)
+
+    def attempt(self, kind: str, length: int, turns: int) -> Callable[[], Question | None]:
+        """What makes a question of a kind, or None if it runs into a limit; to be tried several times."""
+        if kind == INTERSECTION:
+            return partial(self.intersection, turns)
+        if kind == TEMPORAL:  # some forms fit more often than others, so the form is drawn first
+            return partial(self.temporal, length, turns, self.rng.choice(FORMS))
+        return partial(self.mediator if kind == MEDIATOR else self.chain, length, turns)
 
     def chain(self, length: int, turns: int) -> Question | None:
-        """One random walk; None if it runs into a limit."""
+        """One random walk."""
         topic = self.rng.choice(self.topics)
-        path: Path = ()
-        node = topic
-        for _ in range(length):
-            back = Hop(path[-1].relation, not path[-1].backward) if path else None
-            options = [hop for hop in self.index.hops(node) if hop != back]
-            if not options:
-                return None
-            path = (*path, self.rng.choice(options))
-            node = self.rng.choice(self.index.take(node, path[-1]))
+        path = self._walk(topic, length)
+        if path is None or not self._fits(topic, frontiers := self.index.follow(topic, path), turns):
+            return None
+        return self._asked(topic, path, self._phrases(path, topic), CHAIN, frontiers[-1])
+
+    def temporal(self, length: int, turns: int, form: str) -> Question | None:
+        """One random walk with a time for the facts of the topic, which the facts of other times make needed."""
+        topic = self.rng.choice(self.topics)
+        walked = self._walk(topic, length)
+        if walked is None:
+            return None
+        first, *rest = walked
+        time = draw_filter(self.index.spans(topic, first), form, self.rng)
+        if time is None:
+            return None
+        path = (first._replace(time=time), *rest)
         frontiers = self.index.follow(topic, path)
-        if any(topic in frontier for frontier in frontiers[1:]):
+        if frontiers[-1] == self.index.follow(topic, walked)[-1] or not self._fits(topic, frontiers, turns):
             return None
-        if len(frontiers[-1]) > self.max_answers or expert_turns(frontiers) + 1 > turns:
+        # The time stands behind the topic's own facts, where no other hop can be meant by it.
+        inner = f"{phrase(first, topic, self.phrases, self.rng)} {in_words(time, self.rng)}"
+        return self._asked(topic, path, self._phrases(rest, inner), TEMPORAL, frontiers[-1])
+
+    def mediator(self, length: int, turns: int) -> Question | None:
+        """One random walk across one node without a name; the hops into it and out of it are asked for as one."""
+        topic = self.rng.choice(self.topics)
+        if is_mediator(topic):
             return None
-        phrase = topic
-        for hop in path:
-            phrase = self._phrase(hop, phrase)
-        text = fill(self.rng.choice(_FRAMES), x=phrase)
-        return self._question(text, (topic,), (path,), frontiers[-1], "chain", length)
+        found = mediated_walk(self.index, topic, length, self.rng)
+        if found is None:
+            return None
+        path, place = found
+        frontiers = self.index.follow(topic, path)
+        # A fact that holds for both sides, such as a marriage, leads back as well. Nobody means that, but the topic is
+        # all that the expert can leave out.
+        if length == 2:
+            frontiers[-1] = tuple(end for end in frontiers[-1] if end != topic)
+        elif set(frontiers[place]) & set(frontiers[place + 2]):
+            return None
+        if not crosses_once(frontiers, place) or not self._fits(topic, frontiers, turns, crossing=True):
+            return None
+        before, (first, second), after = path[:place], path[place : place + 2], path[place + 2 :]
+        inner = self._phrases(before, topic)
+        inner = mediated_phrase(self.index, frontiers[place], first, second, inner, self.rng)
+        return self._asked(topic, path, self._phrases(after, inner), MEDIATOR, frontiers[-1])
 
     def intersection(self, turns: int) -> Question | None:
         """Two conditions that one random entity satisfies, each of them needed; None if a limit is hit."""
         answer = self.rng.choice(self.index.nodes)
         options = self.index.hops(answer)
-        if not options or turns < 5:
+        if not options or turns < SHORT_TURNS:
             return None
         topics, paths, ends = [], [], []
         for _ in range(2):
@@ -182,7 +217,7 @@ class _Maker:
             topics.append(self.rng.choice(self.index.take(answer, hop)))
             paths.append(Hop(hop.relation, not hop.backward))
             ends.append(set(self.index.take(topics[-1], paths[-1])))
-        if not all(map(self.may_ask, topics)):
+        if not self.may_ask.issuperset(topics):
             return None
         common = ends[0] & ends[1]
         needed = len(common) < min(len(end) for end in ends)
@@ -192,16 +227,43 @@ class _Maker:
             return None
         if topic_split(topics[0], self.seed) != topic_split(topics[1], self.seed):
             return None
-        first, second = (self._phrase(path, topic) for path, topic in zip(paths, topics, strict=True))
-        text = fill(self.rng.choice(_BOTH_FRAMES), x=first, y=second)
-        branches = tuple((path,) for path in paths)
-        return self._question(text, tuple(topics), branches, tuple(sorted(common)), "intersection", 2)
+        if not is_mediator(topics[0]) and any(map(is_mediator, common)):
+            return None
+        first, second = (self._phrases([hop], topic) for hop, topic in zip(paths, topics, strict=True))
+        text = fill(self.rng.choice(BOTH_FRAMES), x=first, y=second)
+        branches = tuple((hop,) for hop in paths)
+        return self._question(text, tuple(topics), branches, tuple(sorted(common)), INTERSECTION, 2)
 
-    def _phrase(self, hop: Hop, inner: str) -> str:
-        if hop.relation in self.phrases:
-            return fill(self.phrases[hop.relation][hop.backward], x=inner)
-        label = readable(hop.relation)
-        return fill(self.rng.choice(_GENERIC[_form(label)][hop.backward]), x=inner, r=label)
+    def _walk(self, topic: str, length: int) -> Path | None:
+        """A random walk that does not turn round; None if it comes to an end too early."""
+        path: Path = ()
+        node = topic
+        for _ in range(length):
+            back = Hop(path[-1].relation, not path[-1].backward) if path else None
+            options = [hop for hop in self.index.hops(node) if hop != back]
+            if not options:
+                return None
+            path = (*path, self.rng.choice(options))
+            node = self.rng.choice(self.index.take(node, path[-1]))
+        return path
+
+    def _fits(self, topic: str, frontiers: Sequence[Sequence[str]], turns: int, *, crossing: bool = False) -> bool:
+        """Whether a walk keeps to the limits: turns, answers, no way back, no node without a name but at a crossing."""
+        if any(topic in frontier for frontier in frontiers[1:]):
+            return False
+        if not 0 < len(frontiers[-1]) <= self.max_answers or expert_turns(frontiers) + 1 > turns:
+            return False
+        nodes = () if crossing or is_mediator(topic) else (node for frontier in frontiers[1:] for node in frontier)
+        return not any(map(is_mediator, nodes))
+
+    def _phrases(self, path: Sequence[Hop], inner: str) -> str:
+        for hop in path:
+            inner = phrase(hop, inner, self.phrases, self.rng)
+        return inner
+
+    def _asked(self, topic: str, path: Path, what: str, kind: str, ends: Sequence[str]) -> Question:
+        text = fill(self.rng.choice(FRAMES), x=what)
+        return self._question(text, (topic,), (path,), ends, kind, len(path))
 
     def _question(
         self, text: str, topics: tuple[str, ...], branches: tuple[Path, ...], ends: Sequence[str], kind: str, hops: int
@@ -217,29 +279,3 @@ class _Maker:
             kind=kind,
             gold_path=encode(branches),
         )
-
-
-def readable(relation: str) -> str:
-    """A relation label as words: ``people.person.place_of_birth`` -> ``place of birth``, ``bornIn`` -> ``born in``.
-
-    A leading "has" is dropped: "has genre" names the same thing as "genre".
-    """
-    last = re.split(r"[./#:]", relation.rstrip("./#:"))[-1] or relation
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", last).replace("_", " ").replace("-", " ").split()
-    if len(words) > 1 and words[0].lower() == "has":
-        words = words[1:]
-    return " ".join(word if word.isupper() else word.lower() for word in words) or relation
-
-
-def _form(label: str) -> str:
-    words = label.split()
-    if words[0] in _AUXILIARIES or (len(words) > 1 and words[0].endswith("s") and words[1] in _PREPOSITIONS):
-        return "verb"
-    if len(words) > 1 and words[-1] in _PREPOSITIONS and words[0].endswith(("ed", "en", "rn")):
-        return "participle"
-    return "noun"
-
-
-def fill(template: str, **values: str) -> str:
-    """Replace ``{key}`` in one pass, so that braces inside the values stay as they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)

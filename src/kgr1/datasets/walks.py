@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
-from kgr1.datasets.paths import Hop, Path
+import numpy as np
+
+from kgr1.datasets.paths import AND, TIME, Hop, Path
+from kgr1.graph.temporal import UNDATED, Span, parse_filter
 
 SPLITS = (("train", 60), ("dev", 10), ("test", 30))
 """Split names with their shares in percent."""
@@ -17,11 +21,18 @@ class TripleIndex:
     Needs memory for all triples; it is meant for making questions, not for answering them.
     """
 
-    def __init__(self, triples: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(self, triples: Iterable[tuple[str, str, str]], spans: Iterable[Span] | None = None) -> None:
+        """``spans`` runs parallel to ``triples`` and holds the dates of each; a fact may come once for each date."""
         links: dict[str, dict[Hop, set[str]]] = {}
-        for head, relation, tail in triples:
-            links.setdefault(head, {}).setdefault(Hop(relation), set()).add(tail)
-            links.setdefault(tail, {}).setdefault(Hop(relation, backward=True), set()).add(head)
+        self._dates: dict[tuple[str, Hop], list[tuple[Span, str]]] = {}
+        undated = repeat(UNDATED) if spans is None else spans
+        for (head, relation, tail), span in zip(triples, undated, strict=spans is not None):
+            for node, hop, end in ((head, Hop(relation), tail), (tail, Hop(relation, backward=True), head)):
+                links.setdefault(node, {}).setdefault(hop, set()).add(end)
+                if span[0] <= span[1]:
+                    self._dates.setdefault((node, hop), []).append((span, end))
+        for facts in self._dates.values():
+            facts.sort()
         self.nodes: list[str] = sorted(links)
         self._links: dict[str, dict[Hop, tuple[str, ...]]] = {
             node: {hop: tuple(sorted(links[node][hop])) for hop in sorted(links[node])} for node in self.nodes
@@ -33,7 +44,19 @@ class TripleIndex:
 
     def take(self, node: str, hop: Hop) -> tuple[str, ...]:
         """Where a hop leads from one node, sorted; empty if it leads nowhere."""
-        return self._links.get(node, {}).get(hop, ())
+        if hop.time is None:
+            return self._links.get(node, {}).get(hop, ())
+        wanted = parse_filter(hop.time)
+        facts = self._dates.get((node, hop._replace(time=None)))
+        if wanted is None or facts is None:
+            return ()
+        spans = np.array([span for span, _ in facts], np.int32)
+        kept = wanted.mask(spans[:, 0], spans[:, 1])
+        return tuple(sorted({end for (_, end), keep in zip(facts, kept, strict=True) if keep}))
+
+    def spans(self, node: str, hop: Hop) -> list[Span]:
+        """The dates of the facts that a hop follows from a node, sorted; without those that have none."""
+        return [span for span, _ in self._dates.get((node, hop), ())]
 
     def follow(self, topic: str, path: Sequence[Hop]) -> list[tuple[str, ...]]:
         """The frontiers along a path: the topic first, then one sorted tuple for each hop."""
@@ -67,6 +90,7 @@ def encode(branches: Sequence[Path]) -> tuple[str, ...]:
     """The inverse of :func:`kgr1.datasets.paths.parse_path`."""
     parts: list[str] = []
     for number, branch in enumerate(branches):
-        parts += ["&"] if number else []
-        parts += [str(hop) for hop in branch]
+        parts += [AND] if number else []
+        for hop in branch:
+            parts += [str(hop)] if hop.time is None else [str(hop), TIME + hop.time]
     return tuple(parts)

@@ -21,7 +21,7 @@ from kgr1.graph.encode import EncodedGraph, TripleEncoder, check_name
 from kgr1.graph.files import FORMAT, VERSION, Header, describe, read_store, write_store
 from kgr1.graph.operations import Retrieval
 from kgr1.graph.question_graphs import QuestionGraphs
-from kgr1.graph.temporal import Span
+from kgr1.graph.temporal import UNDATED, Span
 from kgr1.graph.vocabulary import Arrays, Vocabulary
 from kgr1.types import Observation, Query, Triple
 
@@ -194,6 +194,20 @@ class GraphStore:
                 name = self.relations.name(relation)
                 for tail in self.outgoing.neighbours(entity, relation):
                     yield Triple(head, name, self.entities.name(tail))
+
+    def dated_triples(self) -> Iterator[tuple[Triple, Span]]:
+        """All facts with their dates, sorted: one with several dates once for each, one without any as ``UNDATED``."""
+        self._alive()
+        if not self.outgoing.dated:
+            yield from ((triple, UNDATED) for triple in self.triples())
+            return
+        for entity in range(len(self.entities)):
+            head = self.entities.name(entity)
+            for relation in self.outgoing.relations(entity):
+                name = self.relations.name(relation)
+                facts = self.outgoing.facts(self.outgoing.positions(entity, relation))
+                for tail, start, end in zip(*(column.tolist() for column in facts), strict=True):
+                    yield Triple(head, name, self.entities.name(tail)), (start, end)
 
     def close(self) -> None:
         """Release the files. Calling it twice is fine; other stores on the same directory stay open."""

@@ -7,6 +7,7 @@ layout it will meet. Only the expert's tokens carry loss; prompt, observations a
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.batch import episode_tokens
 from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import JsonlLog, StepReport
+from kgr1.grpo.order import StagedSampler
 from kgr1.grpo.policy import lora_config, save_policy
+from kgr1.grpo.stages import count_hops, pools
 from kgr1.models.transformers import encode_prompt
 from kgr1.models.weights import LoadedModel
 from kgr1.types import Question, StopReason
@@ -38,10 +41,14 @@ Trajectory = tuple[Question, Sequence[Step]]
 
 @dataclass(frozen=True)
 class Example:
-    """One trajectory as tokens: ``input_ids`` (T,) and ``labels`` (T,), -100 where nothing is learned."""
+    """One trajectory as tokens: ``input_ids`` (T,) and ``labels`` (T,), -100 where nothing is learned.
+
+    ``hops`` is that of its question, None where it is not known.
+    """
 
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
+    hops: int | None = None
 
 
 def build_examples(
@@ -73,6 +80,7 @@ def _example(
     return Example(
         input_ids=tokens.prompt_ids + tokens.completion_ids,
         labels=(IGNORED,) * len(tokens.prompt_ids) + tuple(labels),
+        hops=count_hops(question),
     )
 
 
@@ -137,6 +145,15 @@ class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
     """``transformers.Trainer`` with the output layer applied from the first learned token on."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole optimizer batch
+    stages: Sequence[Sequence[int]] = ()
+    """Places of the examples of each stage; empty for one order of all of them."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.stages:
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        steps = math.ceil(len(self.stages[-1]) / (batch * self.accelerator.num_processes))
+        return StagedSampler(self.stages, self.args.seed, lambda: int(self.state.global_step) // steps)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -188,6 +205,9 @@ def train_coldstart(
     """
     if not examples:
         raise SettingsError("There is no expert trajectory to train on; check the questions and the graph.")
+    stages: list[list[int]] = []
+    if settings.stages:
+        stages = pools([example.hops for example in examples], settings.stages, 1, "trajectories")
     checkpoint = start_point(out, resume=resume)
     set_seed(settings.seed)  # a new adapter begins with random numbers
     model = _trainable(loaded, settings.lora_rank)
@@ -198,6 +218,7 @@ def train_coldstart(
         data_collator=lambda rows: collate(rows, loaded.tokenizer.pad_token_id),
         callbacks=_callbacks(out, checkpoint, on_step),
     )
+    trainer.stages = stages
     trainer.model_accepts_loss_kwargs = True  # compute_loss takes the number of tokens, whatever the model takes
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():

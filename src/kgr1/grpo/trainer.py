@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from datasets import Dataset
 from kgr1.agent.rollout import run_episodes
-from kgr1.config import SamplingSettings, Settings
+from kgr1.config import SamplingSettings, Settings, TrainSettings
 from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
@@ -40,6 +40,7 @@ from kgr1.grpo.logps import shared_prefix_logps
 from kgr1.grpo.order import PassSampler
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.grpo.resample import resample
+from kgr1.grpo.stages import Schedule, count_hops, pools
 from kgr1.models.sync import sync_weights
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import LoadedModel, load_model
@@ -77,6 +78,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
                 f"There are {len(questions)} training questions, fewer than train.questions_per_step = "
                 f"{settings.train.questions_per_step}; add questions or lower it."
             )
+        self._schedule = _schedule(questions, settings.train)
         self._batch: _Batch | None = None
         self._buffered_inputs: list[dict[str, Any]] | None = None
         self._scored: torch.Tensor | None = None
@@ -104,7 +106,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         episodes, replaced = resample(
             ids,
             train.group_size,
-            list(self._questions),
+            self._pool(step),
             self._sample,
             lambda group: _is_dull(group, self.settings),
             attempts=train.resample,
@@ -115,6 +117,13 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         write_episodes(self.out / "rollouts", step, self.accelerator.process_index, episodes)
         _check_alive(episodes)
         return self._batch.fields()
+
+    def _pool(self, step: int) -> list[str]:
+        """The questions that a step may ask."""
+        names = list(self._questions)
+        if self._schedule is None:
+            return names
+        return [names[place] for place in self._schedule.pool(step // self.settings.train.updates_per_batch)]
 
     def _sample(self, ids: Sequence[str], attempt: int) -> list[Episode]:
         train, step = self.settings.train, self.state.global_step
@@ -135,7 +144,8 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         train = self.settings.train
         steps = len(self._questions) // train.questions_per_step * train.updates_per_batch
-        return PassSampler(super()._get_train_sampler(dataset), lambda: int(self.state.global_step) // steps)
+        sampler = super()._get_train_sampler(dataset)
+        return PassSampler(sampler, lambda: int(self.state.global_step) // steps, self._schedule)
 
     def _record(self, batch: _Batch, seconds: float, replaced: int) -> None:
         metrics = self._metrics["train"]
@@ -205,6 +215,15 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         logps = torch.cat([part[0] for part in parts])
         entropies = torch.cat([part[1] for part in parts])
         return logps, entropies if kwargs.get("compute_entropy") else None, None
+
+
+def _schedule(questions: Sequence[Question], train: TrainSettings) -> Schedule | None:
+    """Which questions each step asks, if they come in stages."""
+    if not train.stages:
+        return None
+    hops = [count_hops(question) for question in questions]
+    stages = pools(hops, train.stages, train.questions_per_step, "training questions")
+    return Schedule(stages, train.stage_steps // train.updates_per_batch, train.questions_per_step, train.seed)
 
 
 class _Batch:
@@ -322,6 +341,8 @@ def _arguments(out: Path, settings: Settings) -> GRPOConfig:
         raise SettingsError("With train.resample every process needs whole groups; change train.questions_per_step.")
     if train.save_steps % train.updates_per_batch:
         raise SettingsError("train.save_steps must be a multiple of train.updates_per_batch, so that a run can resume.")
+    if train.stages and train.stage_steps % train.updates_per_batch:
+        raise SettingsError("train.stage_steps must be a multiple of train.updates_per_batch.")
     passes = episodes // (processes * train.micro_batch_size)
     cuda = torch.cuda.is_available()
     return GRPOConfig(

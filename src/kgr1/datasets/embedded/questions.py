@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
+from kgr1.datasets.asking import fill
 from kgr1.datasets.embedded.wording import (
     ASK,
     ASK_MANY,
@@ -17,7 +18,6 @@ from kgr1.datasets.embedded.wording import (
     WITH_ARTICLE,
 )
 from kgr1.datasets.paths import Hop, parse_path
-from kgr1.datasets.synthetic import fill
 from kgr1.datasets.walks import SPLITS, TripleIndex, encode, expert_turns, topic_split
 from kgr1.errors import DatasetError
 from kgr1.types import GoldAnswer, Question

@@ -1,0 +1,34 @@
+"""A mixture with dated facts, from the files to the questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kgr1.cli.mixing import mind_times, open_material
+from kgr1.config import AgentSettings
+
+
+def test_questions_are_made_of_the_dates_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KGR1_CACHE", str(tmp_path / "cache"))
+    rows = [f"man {n % 9}\tvisited\ttown {n % 5}\t2014-0{n % 8 + 1}-1{n % 7}" for n in range(60)]
+    (tmp_path / "visits.tsv").write_text("\n".join(rows) + "\n", "utf-8")
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text(
+        f'[[part]]\nname = "visits"\ngraph = "{tmp_path / "visits.tsv"}"\n'
+        'generate = 40\nhops = [1]\nkinds = ["temporal", "chain"]\n'
+    )
+    options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+    with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
+        kinds = [question.kind for question in material.questions]
+        assert {"temporal", "chain"} == set(kinds)
+        capsys.readouterr()
+        mind_times(material.questions, AgentSettings(time_filter=True))
+        assert capsys.readouterr().err == ""
+        mind_times(material.questions, AgentSettings())
+        warning = " ".join(capsys.readouterr().err.split())
+    assert f"{kinds.count('temporal')} questions need a time filter" in warning
+    assert "agent.time_filter=true" in warning
