@@ -44,7 +44,7 @@ def shared_prefix_logps(
     row, column = scored.nonzero(as_tuple=True)  # (n,) both
     prompts = mask[:, :prompt_length].sum(dim=1).tolist()
     before = [tree.places[r][prompts[r] - 1 + c] for r, c in zip(row.tolist(), column.tolist(), strict=True)]
-    places, which = torch.tensor(before, dtype=torch.long, device=hidden.device).unique(return_inverse=True)
+    places, which = torch.unique(torch.tensor(before, dtype=torch.long, device=hidden.device), return_inverse=True)
     logits = inner.get_output_embeddings()(hidden[places]).float() / temperature  # (u, V)
     distribution = torch.log_softmax(logits, dim=-1)
     values = distribution[which, input_ids[:, prompt_length:][row, column]]

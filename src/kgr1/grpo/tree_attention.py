@@ -67,7 +67,7 @@ def tree_attention(
     if grouped and query.device.type != "cpu":  # elsewhere kernels with a mask want as many keys as queries
         groups = query.shape[1] // key.shape[1]
         key, value, grouped = repeat_kv(key, groups), repeat_kv(value, groups), False
-    queries, keys, values = (states.split(tree.sizes, dim=2) for states in (query, key, value))
+    queries, keys, values = (torch.split(states, tree.sizes, dim=2) for states in (query, key, value))
     outputs = []
     for index, node in enumerate(tree.tree.nodes):
         seen = [*node.above, index]
