@@ -46,7 +46,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from kgr1.agent.rollout import run_episodes
-from kgr1.cli.quiet import quiet_libraries
+from kgr1.cli.quiet import hide_loading_bars, quiet_libraries
 from kgr1.config import DEFAULT_MODEL, AgentSettings, SamplingSettings, Settings, TrainSettings
 from kgr1.datasets.embedded import embedded_graph_path
 from kgr1.graph import GraphStore
@@ -54,6 +54,7 @@ from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.readers import read_batches
 from kgr1.grpo.trainer import KGRPOTrainer
 from kgr1.models.weights import load_model
+from kgr1.types import StopReason
 
 
 @dataclass
@@ -81,6 +82,7 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure all systems, print a table and save the numbers."""
     options = _options(arguments)
+    hide_loading_bars()
     if options.threads:
         torch.set_num_threads(options.threads)
     facts = (batch.facts for batch in read_batches([embedded_graph_path()]) if batch.facts is not None)
@@ -96,10 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         results["raw"] = raw_speeds(options.model, plays, graph, settings)
         print(f"raw engine: {results['raw']['engine']:.1f} tokens/s", file=sys.stderr, flush=True)
-        measured, arguments = ours(options.model, plays, graph, settings, Path(folder))
+        measured, trainer_arguments = ours(options.model, plays, graph, settings, Path(folder))
         results["kgr1"] = measured.summary()
         print(f"our step: {results['kgr1']['step_s']:.1f} s", file=sys.stderr, flush=True)
-        results["trl"] = stock(options.model, plays, graph, settings, arguments).summary()
+        results["trl"] = stock(options.model, plays, graph, settings, trainer_arguments).summary()
     print(table(results))
     if options.out:
         temporary = options.out.with_suffix(".part")
@@ -134,8 +136,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         seed=options.seed,
         save_steps=1000,
     )
-    # No limit is ever reached: the expert's turns and the answers of this graph are shorter.
-    return Settings(agent=AgentSettings(max_turns=5, max_new_tokens=160, observation_tokens=160), train=train)
+    return Settings(agent=AgentSettings(max_turns=5, max_new_tokens=256, observation_tokens=160), train=train)
 
 
 def raw_speeds(model: str, plays: Sequence[Play], graph: KnowledgeGraph, settings: Settings) -> dict[str, float]:
@@ -146,6 +147,8 @@ def raw_speeds(model: str, plays: Sequence[Play], graph: KnowledgeGraph, setting
     questions, counts = [play.question for play in plays], range(len(plays))
     played = run_episodes(questions, graph, policy, agent=settings.agent, sampling=samplings, samples=counts)
     episodes = asyncio.run(played)
+    if any(episode.stop is not StopReason.ANSWERED for episode in episodes):
+        raise SystemExit("An expert's turn does not fit into the limits with this model's tokens; use another model.")
     observed = [[i for turn in episode.turns for i in turn.information_ids] for episode in episodes]
     prompts = [list(episode.prompt_ids) for episode in episodes]
     whole = [prompt + seen for prompt, seen in zip(prompts, observed, strict=True)]

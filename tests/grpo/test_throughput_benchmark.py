@@ -19,9 +19,9 @@ def test_both_loops_play_the_same_and_ours_computes_less(tmp_path: Path) -> None
     from tiny import save_tiny_model
 
     model = save_tiny_model(tmp_path / "model", context=8192)
+    small = ["--questions", "1", "--group", "2", "--steps", "1", "--rank", "2", "--threads", "1"]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--model", str(model), "--out", str(tmp_path / "results.json")]
-        + ["--questions", "1", "--group", "2", "--steps", "1", "--rank", "2", "--threads", "1"],
+        [sys.executable, str(SCRIPT), "--model", str(model), "--out", str(tmp_path / "results.json"), *small],
         capture_output=True,
         text=True,
         timeout=300,
