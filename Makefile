@@ -6,6 +6,7 @@
 #   TORCH_INDEX=URL         package index tried for PyTorch first; the default has builds without CUDA.
 #                           Leave it empty (make demo TORCH_INDEX=) to get your package index's own build, with CUDA
 #                           on Linux.
+#   BENCH=operations        which file of benchmarks/ make bench runs, e.g. throughput (a training step against TRL's)
 #   ARGS="..."              passed on to pytest, to the benchmark or to the demonstration
 
 SHELL := /bin/bash
@@ -18,6 +19,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BENCH ?= operations
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -47,8 +49,8 @@ format: $(STAMPS)/dev ## Format the sources and repair what the linter can repai
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMPS)/dev ## Compare retrieval with a linear scan and with networkx
-	$(BIN)/python benchmarks/operations.py $(ARGS)
+bench: $(STAMPS)/dev ## Compare retrieval with a linear scan and with networkx; BENCH=throughput: training with TRL's
+	$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
 clean: ## Remove build products and caches; keeps the virtual environment and your runs
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -17,7 +17,7 @@ from trainer_parts import make_batch, make_trainer  # noqa: E402
 
 from kgr1.config import RewardSettings  # noqa: E402
 from kgr1.grpo import trainer as trainer_module  # noqa: E402
-from kgr1.grpo.trainer import KGRPOTrainer, _by_group, train_grpo  # noqa: E402
+from kgr1.grpo.trainer import KGRPOTrainer, _by_beginning, train_grpo  # noqa: E402
 from kgr1.rewards.score import score_episode  # noqa: E402
 from kgr1.types import Episode, StopReason  # noqa: E402
 from small_world import small_graph, small_questions, small_settings  # noqa: E402
@@ -119,11 +119,11 @@ def captured(trainer: KGRPOTrainer, inputs: dict[str, Any]) -> tuple[Any, Any]:
     return loss.detach(), logps.grad
 
 
-@pytest.mark.parametrize("share", [True, False], ids=["shared prompts", "TRL's way"])
+@pytest.mark.parametrize("share", [True, False], ids=["shared tokens", "TRL's way"])
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 def test_the_gradient_of_every_token(taught_model: Path, tmp_path: Path, beta: float, share: bool) -> None:
     trainer = make_trainer(taught_model, tmp_path, beta=beta)
-    trainer._share_prompts = share
+    trainer._share_tokens = share
     batch = make_batch(trainer)
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     agent = (batch["completion_mask"] * batch["tool_mask"]).bool()
@@ -186,27 +186,40 @@ def test_episodes_that_a_failing_graph_ended_are_not_judged(
         assert row == pytest.approx((values + [0.0] * len(row))[: len(row)], abs=1e-5)
 
 
-def test_rows_stay_together_when_they_are_sorted_by_group() -> None:
-    groups = [torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([0, 2])]
+def test_rows_stay_together_when_they_are_sorted_by_their_beginning() -> None:
+    groups = [torch.tensor([1, 0]), torch.tensor([2, 1]), torch.tensor([0, 2]), torch.tensor([0, 0])]
     batches = [
         {
             "group": group,
-            "ids": torch.stack([group * 10 + n, group * 10 + n]).T,
+            "completion_ids": torch.stack([group * 10, 7 - torch.arange(2) - n]).T,
             "advantages": torch.arange(2) * 1.0 + 100 * n,
             "num_items_in_batch": torch.tensor(7),
             "other": None,
         }
         for n, group in enumerate(groups)
     ]
-    rows = {(int(a), *map(int, i)) for b in batches for a, i in zip(b["advantages"], b["ids"], strict=True)}
-    result = _by_group(batches)
-    assert [batch["group"].tolist() for batch in result] == [[0, 0], [1, 1], [2, 2]]
-    after = {(int(a), *map(int, i)) for b in result for a, i in zip(b["advantages"], b["ids"], strict=True)}
-    assert after == rows
+
+    def rows(some: Any) -> list[tuple[int, ...]]:
+        return [(*map(int, i), int(a)) for b in some for i, a in zip(b["completion_ids"], b["advantages"], strict=True)]
+
+    result = _by_beginning(batches)
+    assert [batch["group"].tolist() for batch in result] == [[0, 0], [0, 0], [1, 1], [2, 2]]
+    assert rows(result) == sorted(rows(batches))
     for batch in result:
         assert batch.keys() == batches[0].keys()
-        assert (batch["ids"][:, 0] // 10 == batch["group"]).all()
+        assert (batch["completion_ids"][:, 0] // 10 == batch["group"]).all()
         assert (int(batch["num_items_in_batch"]), batch["other"]) == (7, None)
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["all weights", "an adapter"])
+def test_the_reference_is_asked_for_the_tokens_of_the_agent(taught_model: Path, tmp_path: Path, adapter: bool) -> None:
+    batch = make_batch(make_trainer(taught_model, tmp_path, adapter=adapter, beta=0.5, micro_batch_size=2))
+    agent = (batch["completion_mask"] * batch["tool_mask"]).bool()
+    reference = batch["ref_per_token_logps"]
+    assert (~agent & batch["completion_mask"].bool()).any()
+    assert not reference[~agent].any()
+    # At the start the reference is the policy that sampled.
+    assert torch.allclose(reference[agent], batch["sampling_per_token_logps"][agent], atol=2e-5)
 
 
 def test_a_new_adapter_depends_on_the_seed_alone(taught_model: Path, tmp_path: Path) -> None:

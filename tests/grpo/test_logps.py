@@ -1,4 +1,4 @@
-"""Log-probabilities with shared prompts against TRL's own, in values and gradients."""
+"""Log-probabilities with shared tokens against TRL's own, in values and gradients."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trl import GRPOTrainer  # noqa: E402
 
 from kgr1.grpo.logps import shared_prefix_logps  # noqa: E402
 from kgr1.grpo.trainer import KGRPOTrainer  # noqa: E402
+from kgr1.grpo.tree_attention import takes_trees  # noqa: E402
 
 PAD = 2
 LAYOUTS = {
@@ -124,23 +125,44 @@ def test_small_batches_give_the_same(trainer: KGRPOTrainer) -> None:
         assert entropies is None
 
 
-def test_a_prompt_is_computed_once_for_its_group(trainer: KGRPOTrainer) -> None:
+def count_passes(trainer: KGRPOTrainer, ids: Any, mask: Any, length: int) -> list[tuple[int, ...]]:
+    """The shapes of what went through the model for these log-probabilities."""
     inner = trainer.model.get_base_model() if hasattr(trainer.model, "peft_config") else trainer.model
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, ...]] = []
     hook = inner.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    ids, mask, completion = make_inputs("mixed prompts")
-    trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, completion.shape[1])
+    trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, length)
     hook.remove()
-    assert seen == [(1, 4), (2, 7), (1, 11), (2, 8)]
+    return seen
 
 
-def test_plain_attention_gives_the_same(tiny_model: Path) -> None:
-    from kgr1.models.weights import load_model
-
+def test_a_prompt_is_computed_once_and_padding_never(trainer: KGRPOTrainer) -> None:
     ids, mask, completion = make_inputs("mixed prompts")
-    models = [load_model(str(tiny_model)).model for _ in range(2)]
-    models[1].set_attn_implementation("eager")
-    fused, plain = (shared_prefix_logps(model, ids, mask, completion.shape[1])[0] for model in models)
-    assert torch.allclose(fused, plain, atol=1e-5)
+    seen = count_passes(trainer, ids, mask, completion.shape[1])
+    assert seen == [(1, 4 + 11 + 2 + 8 + 7 + 1)]  # the last token of each completion predicts nothing
+
+
+def test_first_turns_that_are_alike_are_computed_once(trainer: KGRPOTrainer) -> None:
+    ids, mask, completion = make_inputs("one group")
+    ids[1, 9:11] = ids[0, 9:11]
+    ids[2, 9:14] = ids[0, 9:14]
+    length = completion.shape[1]
+    wanted, wanted_entropies = reference(trainer, ids, mask, length)
+    logps, entropies, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, length, compute_entropy=True
+    )
+    assert torch.allclose(logps[completion], wanted[completion], atol=1e-5)
+    assert torch.allclose(entropies[completion], wanted_entropies[completion], atol=1e-5)
+    expected, got = gradients(trainer, wanted, completion), gradients(trainer, logps, completion)
+    for name, gradient in expected.items():
+        assert torch.allclose(got[name], gradient, atol=1e-5, rtol=1e-4), name
+    # 9 prompt tokens, and of the completions 11 tokens, no further one, 1 after the fifth, and none.
+    assert count_passes(trainer, ids, mask, length) == [(1, 9 + 11 + 0 + 1 + 0)]
+
+
+def test_other_attention_takes_the_way_of_trl(tiny_model: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(tiny_model, tmp_path)
+    assert trainer._share_tokens
+    trainer.model.set_attn_implementation("eager")
+    assert not takes_trees(trainer.model)

@@ -24,7 +24,7 @@ def main(taught: Path, tiny: Path, out: Path) -> None:
 
     def watched(self: Any, inputs: Any) -> Any:
         batch = score(self, inputs)
-        assert not self._share_prompts
+        assert not self._share_tokens
         rows = [[round(float(value), 6) for value in row if value] for row in batch["advantages"]]
         (out / f"advantages-{rank}-{process}.json").write_text(json.dumps(rows))
         return batch

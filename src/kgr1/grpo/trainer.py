@@ -3,7 +3,7 @@
 Taken from TRL: the loss with clipping and the k3 KL term, the frozen reference, optimisation, checkpoints, logging and
 distribution over processes. Replaced: how completions come about (our rollouts, with the sampled ids and their mask),
 the advantages (one per turn, spread over its tokens) and, in a single process, how log-probabilities are computed
-(each prompt once per group, see ``kgr1.grpo.logps``).
+(tokens that episodes have in common once, see ``kgr1.grpo.logps``).
 
 Departures from the paper: advantages are computed over the whole group even where it spans processes; the loss is
 normalised by the number of agent tokens in the batch (TRL's ``dapo``), which keeps the objective's weight per token.
@@ -41,6 +41,7 @@ from kgr1.grpo.order import PassSampler
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.grpo.resample import resample
 from kgr1.grpo.stages import Schedule, count_hops, pools
+from kgr1.grpo.tree_attention import takes_trees
 from kgr1.models.sync import sync_weights
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import LoadedModel, load_model
@@ -96,7 +97,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             callbacks=list(callbacks),
         )
         # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients.
-        self._share_prompts = self.accelerator.num_processes == 1
+        self._share_tokens = self.accelerator.num_processes == 1 and takes_trees(self.model)
 
     def rollout(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """Sample one episode per entry of ``ids`` (question ids, B of them) with the current weights."""
@@ -175,12 +176,12 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         return output
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """TRL shuffles episodes over forward passes; put those with one prompt together again where that saves work."""
+        """TRL shuffles episodes over forward passes; put those that begin alike together where that saves work."""
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
-        if self._share_prompts and self.model.training and self._buffered_inputs is not before:
+        if self._share_tokens and self.model.training and self._buffered_inputs is not before:
             assert self._buffered_inputs is not None, "a training batch was just made"
-            self._buffered_inputs = _by_group(self._buffered_inputs)
+            self._buffered_inputs = _by_beginning(self._buffered_inputs)
             inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return inputs
 
@@ -195,11 +196,14 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int, **kwargs: Any
     ) -> Any:
-        if not self._share_prompts:
+        if not self._share_tokens:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, **kwargs
             )
         size = kwargs.get("batch_size") or len(input_ids)
+        scored = self._scored
+        if scored is None and self._batch is not None:  # the reference, or the policy before several updates
+            scored = torch.tensor(self._batch.turn_of_token(logits_to_keep) >= 0, device=input_ids.device)
         with self.accelerator.autocast():
             parts = [
                 shared_prefix_logps(
@@ -208,7 +212,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
                     attention_mask[start : start + size],
                     logits_to_keep,
                     temperature=self.temperature,
-                    scored=self._scored,
+                    scored=None if scored is None else scored[start : start + size],
                 )
                 for start in range(0, len(input_ids), size)
             ]
@@ -311,10 +315,18 @@ def _total_reward(total_reward: list[float], **_: Any) -> list[float]:
     return total_reward
 
 
-def _by_group(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sort the rows of all micro-batches by group and cut them into as many micro-batches again."""
+def _by_beginning(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sort the rows of all micro-batches by group and then by their tokens, and cut them into as many again.
+
+    Neighbours in this order have the most tokens in common.
+    """
     size = len(batches[0]["group"])
-    order = torch.argsort(torch.cat([batch["group"] for batch in batches]), stable=True)
+    keys = [
+        (group, ids)
+        for batch in batches
+        for group, ids in zip(batch["group"].tolist(), batch["completion_ids"].tolist(), strict=True)
+    ]
+    order = torch.tensor(sorted(range(len(keys)), key=keys.__getitem__))
     merged: dict[str, Any] = {}
     for key, value in batches[0].items():
         rows = isinstance(value, torch.Tensor) and value.ndim > 0

@@ -1,0 +1,127 @@
+"""Attention of a tree of tokens: every token looks at what stands before it in its own sequence.
+
+The tree (:mod:`kgr1.grpo.tree`) goes through the model as one sequence without padding. Whatever the model does token
+by token needs no care; the attention is done node by node, over the keys of the nodes above and its own. So the cost is
+that of the distinct tokens, and the result that of separate sequences up to floating-point rounding.
+
+The function is offered to transformers by its interface for attention functions, and used inside :func:`forward_tree`
+only, so the model keeps its own attention for everything else.
+
+Shapes: N places of the tree, D hidden size, H heads, K key-value heads, E head dimension, n tokens of a node, m tokens
+above it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import repeat_kv
+
+from kgr1.errors import ModelError
+from kgr1.grpo.tree import TokenTree
+
+NAME = "kgr1_tree"
+"""What transformers calls the function."""
+
+_FULL = frozenset({"full_attention", "sliding_attention"})
+
+
+class TreeLayout:
+    """What the attention needs to know of a tree, the same for all layers."""
+
+    def __init__(self, tree: TokenTree, device: torch.device) -> None:
+        self.tree = tree
+        self.sizes = [node.stop - node.start for node in tree.nodes]
+        self.masks = [self._mask(index, device) for index in range(len(tree.nodes))]
+        self.calls = 0
+
+    def _mask(self, index: int, device: torch.device) -> torch.Tensor | None:
+        """(n, m + n), True where a token of the node may look; None where a plain causal or no mask does it."""
+        own, above = self.sizes[index], sum(self.sizes[node] for node in self.tree.nodes[index].above)
+        if not above or own == 1:
+            return None
+        return torch.ones(own, above + own, dtype=torch.bool, device=device).tril(above)
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    tree: TreeLayout | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of ``query`` (1, H, N, E) over ``key`` and ``value`` (1, K, N, E); returns (1, N, H, E) and None.
+
+    Raises :class:`ModelError` if the model did not hand on ``tree``.
+    """
+    if tree is None:
+        raise ModelError("The model does not hand on arguments to its attention, so its episodes cannot share tokens.")
+    tree.calls += 1
+    grouped = query.shape[1] != key.shape[1]
+    if grouped and query.device.type != "cpu":  # elsewhere kernels with a mask want as many keys as queries
+        groups = query.shape[1] // key.shape[1]
+        key, value, grouped = repeat_kv(key, groups), repeat_kv(value, groups), False
+    queries, keys, values = (torch.split(states, tree.sizes, dim=2) for states in (query, key, value))
+    outputs = []
+    for index, node in enumerate(tree.tree.nodes):
+        seen = [*node.above, index]
+        mask = tree.masks[index]
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                queries[index],
+                torch.cat([keys[i] for i in seen], dim=2),
+                torch.cat([values[i] for i in seen], dim=2),
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=not node.above and tree.sizes[index] > 1,
+                scale=scaling,
+                enable_gqa=grouped,
+            )
+        )
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, tree_attention)
+
+
+def takes_trees(model: Any) -> bool:
+    """True if :func:`forward_tree` computes what the model (or the base of a ``PeftModel``) computes.
+
+    That needs attention that can be exchanged, layers that do nothing else across tokens (a sliding window is never
+    reached: contexts are kept shorter), and ``sdpa``: models with another default need more than keys and values.
+    """
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    text = inner.config.get_text_config()
+    return (
+        bool(getattr(inner, "_supports_attention_backend", False))
+        and text._attn_implementation == "sdpa"
+        and set(getattr(text, "layer_types", None) or ()) <= _FULL
+    )
+
+
+def forward_tree(inner: Any, tree: TokenTree) -> torch.Tensor:
+    """Final hidden states (N, D) of the tokens of a tree, from a model for which :func:`takes_trees` holds."""
+    device = inner.get_input_embeddings().weight.device
+    layout = TreeLayout(tree, device)
+    text = inner.config.get_text_config()
+    usual = text._attn_implementation
+    text._attn_implementation = NAME
+    try:
+        output = inner.base_model(
+            input_ids=torch.tensor([tree.ids], device=device),
+            position_ids=torch.tensor([tree.positions], device=device),
+            use_cache=False,
+            tree=layout,
+        )
+    finally:
+        text._attn_implementation = usual
+    if layout.calls != text.num_hidden_layers:
+        raise ModelError("The model has layers that do not use the attention they are given; train another model.")
+    hidden: torch.Tensor = output.last_hidden_state[0]
+    return hidden
