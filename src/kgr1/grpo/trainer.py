@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from datasets import Dataset
 from kgr1.agent.rollout import run_episodes
-from kgr1.config import SamplingSettings, Settings
+from kgr1.config import SamplingSettings, Settings, TrainSettings
 from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
@@ -93,8 +93,12 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             rollout_func=_rollout,
             callbacks=list(callbacks),
         )
-        # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients.
-        self._share_prompts = self.accelerator.num_processes == 1
+        if self.ref_model is not None and self.args.bf16:
+            self.ref_model.to(torch.bfloat16)
+        # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients. Layers
+        # that compute their activations again keep no cache, so a prompt's cannot be shared.
+        checkpointing = settings.train.gradient_checkpointing
+        self._share_prompts = self.accelerator.num_processes == 1 and not checkpointing
 
     def rollout(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """Sample one episode per entry of ``ids`` (question ids, B of them) with the current weights."""
@@ -352,13 +356,18 @@ def _arguments(out: Path, settings: Settings) -> GRPOConfig:
         logging_steps=1,
         report_to=["tensorboard"],
         use_cpu=not cuda,
-        bf16=cuda,
-        **{_CHECKPOINTING: False},
+        bf16=_half(train),
+        **{_CHECKPOINTING: train.gradient_checkpointing},
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
         disable_tqdm=True,
         optim="adamw_torch_fused",
     )
+
+
+def _half(train: TrainSettings) -> bool:
+    """True if forward passes, samples and the reference are computed in bfloat16."""
+    return train.dtype == "bfloat16" or (train.dtype == "auto" and torch.cuda.is_available())
 
 
 def train_grpo(
@@ -390,10 +399,10 @@ def train_grpo(
     arguments = _arguments(out, settings)
     with arguments.main_process_first(local=False):  # the first process writes the start, the others read it
         loaded = _load_start(start, out, settings, write=arguments.process_index == 0)
-    sampler = load_model(start)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = settings.train.questions_per_step * settings.train.group_size
-    policy = TransformersPolicy(sampler.model.to(device), sampler.tokenizer, name=str(out), max_rows=min(rows, 64))
+    sampler = load_model(start, dtype="bfloat16" if arguments.bf16 else "float32")
+    device = arguments.device
+    rows = min(settings.train.questions_per_step * settings.train.group_size, settings.train.rollout_rows)
+    policy = TransformersPolicy(sampler.model.to(device), sampler.tokenizer, name=str(out), max_rows=rows)
     callbacks: list[Any] = [JsonlLog(out / "log.jsonl", checkpoint_step(checkpoint) if checkpoint else None)]
     if on_step is not None:
         callbacks.append(StepReport(on_step))
