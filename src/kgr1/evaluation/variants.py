@@ -101,7 +101,8 @@ def token_f1(episode: Episode) -> float:
 def best_parse_f1(episode: Episode) -> float:
     """The best set F1 against the gold answers of a single parse; ``f1`` for a question with one reading.
 
-    Question sets that come with several parses score this officially (Yih et al., ACL 2016). Their script gives 1 to an empty prediction for a parse without answers; here whatever is not answered counts 0.
+    Question sets that come with several parses score this officially (Yih et al., ACL 2016). Their script gives 1 to an
+    empty prediction for a parse without answers; here whatever is not answered counts 0.
     """
     return max(score.f1 for score in parse_scores(episode))
 
