@@ -1,4 +1,4 @@
-"""A tiny random chat model for tests: a Llama of two layers with a byte-level tokenizer trained on a few texts."""
+"""A tiny random chat model for tests: a Llama or Qwen2 of two layers, with a byte-level tokenizer of a few texts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ TEXTS = (
 )
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT) -> Path:
-    """Save a random Llama with its tokenizer in ``folder``; the same seed gives the same weights."""
+def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT, family: str = "Llama") -> Path:
+    """Save a random model with its tokenizer in ``folder``; the same seed gives the same weights.
+
+    ``family`` is the name of an architecture of transformers, ``Llama`` or ``Qwen2``.
+    """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    import transformers
 
     tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
         intermediate_size=2 * HIDDEN,
@@ -39,7 +42,7 @@ def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT) -> P
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = getattr(transformers, f"{family}ForCausalLM")(config)
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     return folder

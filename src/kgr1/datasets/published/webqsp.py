@@ -83,8 +83,8 @@ CARD = Card(
     notes=(
         "The paper has no dev split; RoG cuts one out of train and leaves out questions whose graph has no answer "
         "or no topic, so its test set is 11 questions smaller.",
-        "The official scorer takes the best of several parses: best_parse_f1 of 'kgr1 rescore', on the official JSON, which "
-        "alone has them. Everywhere else the gold set is the union of all parses.",
+        "The official scorer takes the best of several parses: best_parse_f1 of 'kgr1 rescore'. Only the official JSON "
+        "has them, and for all other numbers the gold set is the union of all parses.",
         "A topic may be a Freebase id, an answer may be absent from the graph of its question, and the list of "
         "answers may be empty.",
     ),
