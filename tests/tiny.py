@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 HIDDEN = 32
@@ -18,15 +19,18 @@ TEXTS = (
 )
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT, family: str = "Llama") -> Path:
+def save_tiny_model(
+    folder: Path, *, seed: int = 0, context: int = CONTEXT, family: str = "Llama", texts: Sequence[str] = ()
+) -> Path:
     """Save a random model with its tokenizer in ``folder``; the same seed gives the same weights.
 
-    ``family`` is the name of an architecture of transformers, ``Llama`` or ``Qwen2``.
+    ``family`` is the name of an architecture of transformers, ``Llama`` or ``Qwen2``. The words of ``texts`` become
+    tokens, which makes contexts made of them short.
     """
     import torch
     import transformers
 
-    tokenizer = tiny_tokenizer()
+    tokenizer = tiny_tokenizer(texts)
     config = getattr(transformers, f"{family}Config")(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
@@ -48,7 +52,7 @@ def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT, fami
     return folder
 
 
-def tiny_tokenizer() -> object:
+def tiny_tokenizer(texts: Sequence[str] = ()) -> object:
     """A byte-level BPE tokenizer (every text survives encoding) with a ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -59,12 +63,12 @@ def tiny_tokenizer() -> object:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCABULARY * (4 if texts else 1),
         special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.train_from_iterator([*TEXTS, *texts], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
