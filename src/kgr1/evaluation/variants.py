@@ -115,7 +115,7 @@ def best_parse_em(episode: Episode) -> float:
 def parse_scores(episode: Episode) -> list[AnswerScore]:
     """The score of the answers against each parse of the question, in their order; at least one."""
     gold, ids = episode.question.answers, episode.answer_ids if listed(episode) else ()
-    readings = [[gold[place] for place in parse] for parse in episode.question.parses] or [gold]
+    readings = [tuple(gold[place] for place in parse) for parse in episode.question.parses] or [gold]
     return [score_answers(listed(episode), reading, ids) for reading in readings]
 
 
