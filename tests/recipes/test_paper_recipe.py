@@ -98,10 +98,10 @@ def perform(words: Sequence[str]) -> str:
         done = CliRunner().invoke(app, [*words[1:], *smaller], prog_name="kgr1")
         assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}\n{done.exception!r}"
         return done.output
-    # accelerate starts processes for GPUs by torch's launcher, and refuses to start several for one CPU.
-    assert words[:4] == ["accelerate", "launch", "--num_processes", "4"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    process = subprocess.run([*launch, *words[4:], *smaller], capture_output=True, text=True, timeout=300, check=False)
+    # accelerate starts one process for each GPU by torch's launcher, and a single one where there is none.
+    assert words[:5] == ["accelerate", "launch", "--num_processes", "4", "-m"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
+    process = subprocess.run([*launch, *words[5:], *smaller], capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stderr[-4000:]
     return process.stdout
 
