@@ -1,7 +1,8 @@
-"""A tiny random chat model for tests: a Llama of two layers with a byte-level tokenizer trained on a few texts."""
+"""A tiny random chat model for tests: a Llama or Qwen2 of two layers, with a byte-level tokenizer of a few texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 HIDDEN = 32
@@ -18,13 +19,19 @@ TEXTS = (
 )
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT) -> Path:
-    """Save a random Llama with its tokenizer in ``folder``; the same seed gives the same weights."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def save_tiny_model(
+    folder: Path, *, seed: int = 0, context: int = CONTEXT, family: str = "Llama", texts: Sequence[str] = ()
+) -> Path:
+    """Save a random model with its tokenizer in ``folder``; the same seed gives the same weights.
 
-    tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
+    ``family`` is the name of an architecture of transformers, ``Llama`` or ``Qwen2``. The words of ``texts`` become
+    tokens, which makes contexts made of them short.
+    """
+    import torch
+    import transformers
+
+    tokenizer = tiny_tokenizer(texts)
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
         intermediate_size=2 * HIDDEN,
@@ -39,13 +46,13 @@ def save_tiny_model(folder: Path, *, seed: int = 0, context: int = CONTEXT) -> P
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = getattr(transformers, f"{family}ForCausalLM")(config)
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     return folder
 
 
-def tiny_tokenizer() -> object:
+def tiny_tokenizer(texts: Sequence[str] = ()) -> object:
     """A byte-level BPE tokenizer (every text survives encoding) with a ChatML template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -56,12 +63,12 @@ def tiny_tokenizer() -> object:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCABULARY * (4 if texts else 1),
         special_tokens=["<|im_start|>", "<|im_end|>", "<|pad|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.train_from_iterator([*TEXTS, *texts], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

@@ -105,6 +105,11 @@ class TrainSettings(Record):
     max_grad_norm: float = Field(default=1.0, gt=0)
     lora_rank: int = Field(default=16, ge=0, description="0 trains all weights")
     micro_batch_size: int = Field(default=8, ge=1, description="episodes per forward pass")
+    rollout_rows: int = Field(default=64, ge=1, description="episodes that are sampled at once")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of forward passes, sampling and reference; trained weights stay float32"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="compute activations again to save memory")
     resample: int = Field(default=0, ge=0, description="rounds of replacing questions that taught nothing")
     updates_per_batch: int = Field(default=1, ge=1, description="optimizer passes over one batch of episodes")
     stages: Stages = Field(default=(), description="most hops of each stage of the run")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 SCHEMA_VERSION = 1
 
@@ -165,7 +165,11 @@ class GoldAnswer(Record):
 
 
 class Question(Record):
-    """One KGQA item without its graph: (q, topics, A_q) of SPEC section 1."""
+    """One KGQA item without its graph: (q, topics, A_q) of SPEC section 1.
+
+    ``parses`` says which of the answers belong to each reading of an ambiguous question, as positions in ``answers``.
+    It is empty for the usual question, which has one reading, and left out of JSON then.
+    """
 
     id: str
     text: str
@@ -177,6 +181,15 @@ class Question(Record):
     hops: int | None = None
     kind: str = ""  # e.g. "chain", "intersection", or the data set's own question type
     gold_path: tuple[str, ...] = ()  # "^r" walks r from tail to head; see kgr1.datasets.expert
+    parses: tuple[tuple[int, ...], ...] = Field(default=(), exclude_if=lambda parses: not parses)
+
+    @field_validator("parses")
+    @classmethod
+    def _of_answers(cls, parses: tuple[tuple[int, ...], ...], info: ValidationInfo) -> tuple[tuple[int, ...], ...]:
+        count = len(info.data.get("answers", ()))
+        if any(not 0 <= place < count for parse in parses for place in parse):
+            raise ValueError(f"parses must be positions among the {count} answers")
+        return parses
 
 
 class Answer(Record):

@@ -46,6 +46,14 @@ def test_every_documented_field_arrives(tmp_path: Path) -> None:
     )
 
 
+def test_parses_come_back_as_they_were_written(tmp_path: Path) -> None:
+    gold = (GoldAnswer(label="Ada", id="m.1"), GoldAnswer(label="1815"), GoldAnswer(label="Ben", id="m.2"))
+    asked = Question(id="a", text="Who?", topics=("X",), answers=gold, parses=((2, 0), (1,), ()))
+    write_questions(tmp_path / "q.jsonl", [asked])
+    assert json.loads((tmp_path / "q.jsonl").read_text())["parses"] == [["m.2", "m.1"], ["1815"], []]
+    assert load_questions(tmp_path / "q.jsonl") == [asked]
+
+
 def test_a_folder_with_a_packed_file_reads_like_the_file(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "questions.jsonl.gz", "wt", encoding="utf-8") as stream:
         stream.write("\n" + json.dumps(ROW) + "\n")
@@ -72,6 +80,8 @@ def test_questions_without_topics_or_answers_are_kept(tmp_path: Path) -> None:
         (ROW | {"hops": "two"}, "'hops' must be a whole number"),
         (ROW | {"aliases": [["b"], ["c"]]}, "'aliases'"),
         (ROW | {"answer_labels": ["b", "c"]}, "'answer_labels'"),
+        (ROW | {"parses": ["Y"]}, "'parses' must be a list of lists"),
+        (ROW | {"parses": [["Y"], ["Q"]]}, "'parses' has 'Q', which is not among the answers"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: object, reason: str) -> None:

@@ -79,7 +79,9 @@ def test_parses_of_web_questions(tmp_path: Path) -> None:
         split="test",
         hops=1,
         gold_path=("location.country.languages_spoken",),
+        parses=((0,), (0, 1)),
     )
+    assert two.parses == ((0,), ())
     assert (two.answers[0].label, two.answers[0].id, two.hops, two.gold_path) == ("1962-08-06", None, 2, ())
     assert "6 August 1962" in two.answers[0].aliases
     by_id = load_published(card("webqsp"), tmp_path, Reading(topics="id"))

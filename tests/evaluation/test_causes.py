@@ -15,6 +15,11 @@ def said(answers: list[str] | None, seen: tuple[str, ...] = ("Oslo",), stop: Sto
     return played(question(1, TWO), answers, turns=[asked(*seen)] if seen else [], stop=stop)
 
 
+def alone(answers: list[str], seen: tuple[str, ...] = ()) -> Episode:
+    """The last resort of a system: an answer from the model alone."""
+    return said(answers, seen).model_copy(update={"fallback": True})
+
+
 @pytest.mark.parametrize(
     ("episode", "expected"),
     [
@@ -31,6 +36,11 @@ def said(answers: list[str] | None, seen: tuple[str, ...] = ("Oslo",), stop: Sto
         (said(["Rome", "Oslo"]), Cause.MIXED),
         (said(["Oslo"], seen=("Paris", "Oslo")), Cause.NOT_PICKED),
         (said(["Oslo"], seen=()), Cause.NOT_ASKED),
+        (alone(["oslo"]), Cause.FALLBACK),
+        (alone(["oslo"], seen=("Paris", "Oslo")), Cause.FALLBACK),
+        (alone(["Rome"]), Cause.INCOMPLETE),
+        (alone(["Rome", "Paris"]), Cause.RIGHT),
+        (alone([]), Cause.NO_ANSWER),
         (said(["oslo"]), Cause.WRONG_PATH),
         (said(["Bern"]), Cause.INVENTED),
     ],

@@ -87,6 +87,48 @@ def test_an_episode_that_did_not_answer_counts_zero(name: str) -> None:
     assert score(name, [], ["Paris"]) == score(name, ["Paris"], []) == score(name, ["Paris"], ["", "!"]) == 0.0
 
 
+def parsed(answers: list[str] | None, gold: list[str], parses: tuple[tuple[int, ...], ...]) -> Episode:
+    return played(question(1, gold, parses=parses), answers)
+
+
+def test_the_best_parse_counts() -> None:
+    languages, parses = ["Jamaican English", "Jamaican Creole"], ((0,), (0, 1))
+    f1, em = VARIANTS["best_parse_f1"], VARIANTS["best_parse_em"]
+    one = parsed(["Jamaican English"], languages, parses)
+    assert (EpisodeRow.of(one).score.f1, f1(one), em(one)) == (pytest.approx(2 / 3), 1.0, 1.0)
+    other = parsed(["Jamaican Creole"], languages, parses)
+    assert (f1(other), em(other)) == (pytest.approx(2 / 3), 0.0)
+    apart = parsed(languages, languages, ((0,), (1,)))  # both readings at once are the answer to neither
+    assert (EpisodeRow.of(apart).score.f1, f1(apart), em(apart)) == (1.0, pytest.approx(2 / 3), 0.0)
+    assert f1(parsed([], languages, ((0,), ()))) == f1(parsed(None, languages, ((), (0,)))) == 0.0
+    failed = played(question(1, languages, parses=parses), ["Jamaican English"], stop=StopReason.POLICY_ERROR)
+    assert (f1(failed), em(failed)) == (0.0, 0.0)
+
+
+@given(NAMES, NAMES, st.data())
+@settings(max_examples=200, deadline=None)
+def test_no_single_parse_is_better(answers: list[str], gold: list[str], data: st.DataObject) -> None:
+    places = st.sampled_from(range(len(gold))) if gold else st.nothing()
+    parses = data.draw(st.lists(st.lists(places, unique=True, max_size=len(gold)).map(tuple), max_size=4).map(tuple))
+    episode = parsed(answers, gold, parses)
+    score, exact = VARIANTS["best_parse_f1"](episode), VARIANTS["best_parse_em"](episode)
+    single = [EpisodeRow.of(played(question(1, [gold[at] for at in parse]), answers)).score for parse in parses]
+    assert 0.0 <= score <= 1.0
+    assert all(score >= one.f1 and exact >= one.exact for one in single)
+    if not single:
+        single = [EpisodeRow.of(episode).score]
+    assert (score, exact) == (max(one.f1 for one in single), any(one.exact for one in single))
+    assert exact <= (score == 1.0)
+    line = episode.model_dump_json()
+    assert Episode.model_validate_json(line) == episode
+    assert ('"parses"' in line) is bool(parses)  # one reading leaves no trace in what older versions read
+
+
+def test_parses_are_positions_of_answers() -> None:
+    with pytest.raises(ValueError, match="positions among the 1 answers"):
+        question(1, ["a"], parses=((1,),))
+
+
 def shuffled(names: list[str], seed: int) -> list[str]:
     return random.Random(seed).sample(names, len(names))
 

@@ -62,7 +62,7 @@ def check_same(one: Path, other: Path) -> None:
         assert second[name] == pytest.approx(first[name], rel=2e-4, abs=1e-6), name
 
 
-def reinforce(start: Path, out: Path, rank: int, micro: int) -> Path:
+def reinforce(start: Path, out: Path, rank: int, micro: int, **train: Any) -> Path:
     # One group, so that with two processes each has a half of it.
     settings = small_settings(
         steps=1,
@@ -72,6 +72,7 @@ def reinforce(start: Path, out: Path, rank: int, micro: int) -> Path:
         micro_batch_size=micro,
         lora_rank=rank,
         beta=0.1,
+        **train,
     )
     train_grpo(str(start), small_questions()[:4], small_graph(), out, settings)
     return out
@@ -80,6 +81,37 @@ def reinforce(start: Path, out: Path, rank: int, micro: int) -> Path:
 @pytest.mark.parametrize("rank", [0, 4])
 def test_micro_batches_of_reinforcement_learning(taught_model: Path, tmp_path: Path, rank: int) -> None:
     check_same(*(reinforce(taught_model, tmp_path / str(micro), rank, micro) for micro in (4, 2)))
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_activations_that_are_computed_again(taught_model: Path, tmp_path: Path, rank: int) -> None:
+    kept, again = (
+        reinforce(taught_model, tmp_path / str(on), rank, 4, gradient_checkpointing=on) for on in (False, True)
+    )
+    check_same(kept, again)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_bfloat16_trains_weights_that_stay_float32(taught_model: Path, tmp_path: Path, checkpointing: bool) -> None:
+    """A step of 1e-6 is less than bfloat16 can add to a weight."""
+    out = reinforce(
+        taught_model,
+        tmp_path,
+        0,
+        4,
+        dtype="bfloat16",
+        gradient_checkpointing=checkpointing,
+        learning_rate=1e-6,
+        rollout_rows=3,  # fewer than episodes: the others wait for a row
+    )
+    before, after = weights(taught_model), weights(out / "policy")
+    assert {value.dtype for value in after.values()} == {torch.float32}
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert len(moved) == len(before)
+    assert any(torch.equal(before[name].bfloat16(), after[name].bfloat16()) for name in before)
+    values = row(out)
+    assert values["kl"] < 1e-3  # the reference is rounded in the same way
+    assert values["grad_norm"] > 0
 
 
 def cold(start: Path, out: Path, rank: int, micro: int) -> Path:

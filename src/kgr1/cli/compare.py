@@ -76,7 +76,7 @@ def compare(
 
 def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models) -> Summary:
     """Evaluate one cell as ``kgr1 evaluate`` does."""
-    from kgr1.cli.evaluate import made_with
+    from kgr1.cli.evaluate import linked, made_with
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.cli.systems import Setup, make_system
     from kgr1.evaluation.cells import giving_up
@@ -95,22 +95,25 @@ def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models
         max_turns=recipe.shared_settings.agent.max_turns,  # one set for all systems
     )
 
+    concurrency = recipe.concurrency_of(cell.system)
+
     def report(progress: Progress) -> None:
         episode = progress.episode
         f1 = score_answers(episode.answers, episode.question.answers, episode.answer_ids).f1
         board.update(cell, progress.done, progress.total, progress.resumed, f1)
 
     with open_graph(data.graph) as graph:
-        setup = Setup(cell.system, graph, settings, spec.model, spec.options, recipe.concurrency, models)
+        asked = linked(asked, graph) if data.link else asked
+        setup = Setup(cell.system, graph, settings, spec.model, spec.options, concurrency, models)
         system = make_system(spec.kind, setup)
         return asyncio.run(
             evaluate(
                 asked,
-                giving_up(system.runner(), max(MIN_PATIENCE, recipe.concurrency)),
+                giving_up(system.runner(), max(MIN_PATIENCE, concurrency)),
                 folder,
-                settings=made_with(system.described, graph, settings),
+                settings=made_with(system.described, graph, settings, link=data.link),
                 samples=spec.runs,
-                concurrency=recipe.concurrency,
+                concurrency=concurrency,
                 retry_failed=True,
                 progress=report,
             )
@@ -118,12 +121,13 @@ def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models
 
 
 def _write(recipe: Recipe, target: Path, results: Sequence[CellResult], runs: Sequence[Run]) -> None:
+    from kgr1.evaluation.breakdowns import breakdowns
     from kgr1.evaluation.files import write_whole
     from kgr1.evaluation.page import build_page
     from kgr1.evaluation.results import difference_table, latex, markdown, problems, tables
 
     target.mkdir(parents=True, exist_ok=True)
-    parts = [*tables(results), difference_table(runs)]
+    parts = [*tables(results), difference_table(runs), *breakdowns(runs)]
     write_whole(target / "results.jsonl", "".join(result.model_dump_json() + "\n" for result in results))
     write_whole(target / "table.md", markdown(recipe.title, parts, problems(results)))
     write_whole(target / "table.tex", latex(parts))

@@ -105,7 +105,7 @@ def evaluate(
         max_turns=settings.agent.max_turns,
     )
     with quiet_libraries(), open_graph(graph) as opened:
-        asked = _linked(asked, opened) if link else asked
+        asked = linked(asked, opened) if link else asked
         runner_, described = _player(model, system, planner, opened, settings, concurrency)
         made_of = made_with(described, opened, settings, link=link)
         summary, failures = play(asked, runner_, target, made_of, runs, concurrency, retry_failed)
@@ -147,7 +147,7 @@ def described(
     return record
 
 
-def _linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Question]:
+def linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Question]:
     """The questions with the topics that their texts name instead of their own; says how often those were found."""
     from kgr1.agent.link import link
     from kgr1.graph.names import lookup_key

@@ -1,4 +1,4 @@
-"""``kgr1 report``: evaluations as one HTML page."""
+"""``kgr1 report``: evaluations as one HTML page, or as tables."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ def report(
     runs: Annotated[
         list[str], typer.Argument(metavar="[NAME=]RUN...", help="Folders of evaluations; NAME is what the page says.")
     ],
-    target: Annotated[Path, typer.Option("--out", "-o", metavar="HTML", help="The page.")],
+    target: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The page, .html, or tables only: .md or .tex.")
+    ],
     title: Annotated[str, typer.Option(help="The heading of the page.")] = "",
     examples: Annotated[int, typer.Option(min=0, help="Questions of each data set that are shown whole.")] = 100,
 ) -> None:
     """Write one self-contained page: tables, pictures and single episodes of one or several evaluations.
 
-    Runs on the same questions are compared with each other.
+    Runs on the same questions are compared with each other. A name that ends in .md or .tex gives the tables alone.
     """
+    from kgr1.evaluation.breakdowns import breakdowns
+    from kgr1.evaluation.cells import CellResult
     from kgr1.evaluation.files import write_whole
     from kgr1.evaluation.page import build_page
+    from kgr1.evaluation.results import difference_table, latex, markdown, tables
     from kgr1.evaluation.runs import Run
 
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"the page needs a name that ends in .html; got {target.name}.", param_hint="--out")
+    form = target.suffix.lower()
+    if form not in (".html", ".htm", ".md", ".tex"):
+        raise typer.BadParameter(
+            f"the report needs a name that ends in .html, .md or .tex; got {target.name}.", param_hint="--out"
+        )
     loaded = []
     for spec in runs:
         name, folder = named(spec)
@@ -38,8 +46,13 @@ def report(
         if any(other.system == run.system for other in loaded[:number]):
             run.system = f"{run.system} ({number + 1})"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, build_page(title, loaded))
-    note(f"The report is {one_line(str(target))}; open it in a browser.")
+    if form in (".html", ".htm"):
+        write_whole(target, build_page(title, loaded))
+        note(f"The report is {one_line(str(target))}; open it in a browser.")
+        return
+    parts = [*tables([CellResult.of(run) for run in loaded]), difference_table(loaded), *breakdowns(loaded)]
+    write_whole(target, latex(parts) if form == ".tex" else markdown(title, parts, ()))
+    note(f"The tables are in {one_line(str(target))}.")
 
 
 def named(spec: str) -> tuple[str, Path]:

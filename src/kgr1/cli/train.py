@@ -120,6 +120,7 @@ def reinforce(
 ) -> None:
     """Train a policy with a progress bar, the curves of the run and a closing table."""
     from kgr1.cli import loading, runs
+    from kgr1.grpo.checkpoint import is_main_process
     from kgr1.grpo.trainer import train_grpo
 
     alarms: list[str] = []
@@ -141,6 +142,8 @@ def reinforce(
                 on_step=report,
                 on_alarm=alarms.append,
             )
+        if not is_main_process():
+            return
         rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
     for reason in alarms:
         best = f"; {target / 'best'} is the best policy by the development questions" if dev else ""

@@ -3,7 +3,8 @@
 A line has ``id``, ``question``, ``topic_entities`` and ``answers`` (lists of node names); optional are ``hops``,
 ``split``, ``subset``, ``gold_path`` (relation names, a leading ``^`` walks from tail to head), ``kind`` or ``qtype``
 or ``type``, ``answers_in_kg`` (the answers that are nodes), ``answer_labels`` (names where ``answers`` are node ids),
-``aliases`` (a list of lists) and ``graph_id``. Fields that nobody here knows are passed over, because published sets
+``aliases`` (a list of lists), ``parses`` (for a question with several readings, the ``answers`` of each) and
+``graph_id``. Fields that nobody here knows are passed over, because published sets
 carry many of them.
 """
 
@@ -13,7 +14,7 @@ import gzip
 import json
 import random
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,18 +143,36 @@ def _question(row: dict[str, Any], path: Path, line: int) -> Question:
     hops = row.get("hops")
     if hops is not None and (isinstance(hops, bool) or not isinstance(hops, int)):
         raise _malformed(path, line, "'hops' must be a whole number")
+    answers = _answers(row, path, line)
     return Question(
         id=_text(row, "id", path, line),
         text=text,
         topics=_texts(row, "topic_entities", path, line),
-        answers=_answers(row, path, line),
+        answers=answers,
         dataset=_optional(row, ("subset",), path, line) or "",
         split=_optional(row, ("split",), path, line) or "",
         graph_id=_optional(row, ("graph_id",), path, line),
         hops=hops,
         kind=_optional(row, ("kind", "qtype", "type"), path, line) or "",
         gold_path=_texts(row, "gold_path", path, line, required=False),
+        parses=_parses(row, answers, path, line),
     )
+
+
+def _parses(row: dict[str, Any], answers: Sequence[GoldAnswer], path: Path, line: int) -> tuple[tuple[int, ...], ...]:
+    parses = row.get("parses") or []
+    if not _is_list_of_lists(parses):
+        raise _malformed(path, line, "'parses' must be a list of lists of strings")
+    places = {_written(gold): place for place, gold in enumerate(answers)}
+    unknown = next((name for parse in parses for name in parse if name not in places), None)
+    if unknown is not None:
+        raise _malformed(path, line, f"'parses' has '{unknown}', which is not among the answers")
+    return tuple(tuple(places[name] for name in dict.fromkeys(parse)) for parse in parses)
+
+
+def _written(gold: GoldAnswer) -> str:
+    """What stands for a gold answer in the lists of a row."""
+    return gold.label if gold.id is None else gold.id
 
 
 def _answers(row: dict[str, Any], path: Path, line: int) -> tuple[GoldAnswer, ...]:
@@ -209,7 +228,7 @@ def _row(question: Question) -> dict[str, Any]:
         "id": question.id,
         "question": question.text,
         "topic_entities": list(question.topics),
-        "answers": [gold.label if gold.id is None else gold.id for gold in question.answers],
+        "answers": [_written(gold) for gold in question.answers],
     }
     if any(gold.id is None for gold in question.answers):
         row["answers_in_kg"] = [gold.id for gold in question.answers if gold.id is not None]
@@ -217,6 +236,8 @@ def _row(question: Question) -> dict[str, Any]:
         row["answer_labels"] = [gold.label for gold in question.answers]
     if any(gold.aliases for gold in question.answers):
         row["aliases"] = [list(gold.aliases) for gold in question.answers]
+    if question.parses:
+        row["parses"] = [[_written(question.answers[place]) for place in parse] for parse in question.parses]
     optional = {
         "hops": question.hops,
         "kind": question.kind,

@@ -28,7 +28,9 @@ def wander(question: Question, graph: KnowledgeGraph, rng: random.Random, *, max
         if found is not None and len(found[1].names) <= max_answers:
             path, end = found
             answers = tuple(GoldAnswer(label=name, id=key) for name, key in zip(end.names, end.ids, strict=True))
-            return question.model_copy(update={"gold_path": path, "answers": answers, "topics": question.topics[:1]})
+            return question.model_copy(
+                update={"gold_path": path, "answers": answers, "parses": (), "topics": question.topics[:1]}
+            )
     return None
 
 

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     INCOMPLETE = "incomplete"  # all answers right, some gold entities missing
     SURPLUS = "too many answers"  # all gold entities named, and others
     MIXED = "partly right"  # some right, some wrong, some missing
+    FALLBACK = "answered without the graph"  # a system's last resort: nothing right, from the model alone
     NOT_PICKED = "seen, not answered"  # a gold entity was shown, other names were answered
     NOT_ASKED = "graph not used"  # no query brought a result
     WRONG_PATH = "wrong path"  # no gold entity was shown; the answers come from what was
@@ -48,6 +49,8 @@ def cause(episode: Episode) -> Cause:
         if score.matched == score.predicted:
             return Cause.INCOMPLETE
         return Cause.SURPLUS if score.matched == score.gold else Cause.MIXED
+    if episode.fallback:
+        return Cause.FALLBACK
     if v_ret(episode):
         return Cause.NOT_PICKED
     if not any(turn.observation is not None and turn.observation.ok for turn in episode.turns):

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from kgr1.errors import EvaluationError, KGR1Error
 from kgr1.evaluation.bootstrap import Metric
+from kgr1.evaluation.causes import Cause
 from kgr1.evaluation.costs import Spread, Throughput, spread, throughput
 from kgr1.evaluation.files import write_whole
 from kgr1.evaluation.metrics import METRIC_VERSION, Summary
@@ -48,6 +49,26 @@ class CellResult(Record):
     metrics: dict[str, Metric] = Field(default_factory=dict)
     latency: Spread | None = None
     throughput: list[Throughput] = Field(default_factory=list)
+    causes: dict[str, int] = Field(default_factory=dict)  # episodes by what became of them
+
+    @classmethod
+    def of(cls, run: Run, *, kind: str = "", folder: str = "") -> CellResult:
+        """What a finished run came to."""
+        overall = run.summary.overall
+        return cls(
+            dataset=run.dataset,
+            system=run.system,
+            kind=kind,
+            status="finished",
+            folder=folder,
+            questions=overall.questions,
+            episodes=overall.episodes,
+            failed_episodes=run.failed,
+            metrics=overall.metrics,
+            latency=spread(run.seconds),
+            throughput=throughput(run.sessions),
+            causes={cause.value: run.causes[cause] for cause in Cause if run.causes[cause]},
+        )
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:
@@ -108,18 +129,7 @@ def _result(recipe: Recipe, out: Path, cell: Cell, error: str, examples: int) ->
         run = Run.load(folder, system=cell.system, dataset=cell.dataset, examples=examples)
     except KGR1Error as problem:
         return CellResult(**known, status="failed", error=problem.message), None
-    overall = run.summary.overall
-    result = CellResult(
-        **known,
-        status="finished",
-        questions=overall.questions,
-        episodes=overall.episodes,
-        failed_episodes=run.failed,
-        metrics=overall.metrics,
-        latency=spread(run.seconds),
-        throughput=throughput(run.sessions),
-    )
-    return result, run
+    return CellResult.of(run, kind=known["kind"], folder=known["folder"]), run
 
 
 def _is_of(folder: Path, record: Mapping[str, Any]) -> bool:

@@ -56,12 +56,14 @@ class DataSet(Record):
     split: str | None = None
     limit: int | None = Field(default=None, ge=1)
     seed: int = 0  # of the draw
+    link: bool = Field(default=False, exclude_if=lambda link: not link)  # topics are found in the text
 
 
 class SystemSpec(Record):
     """One row of the table: a kind of system with its model and settings.
 
-    ``runs`` above 1 are drawn at temperature 1 unless one is named. ``options`` belong to the kind.
+    ``runs`` above 1 are drawn at temperature 1 unless one is named. ``options`` belong to the kind. ``concurrency``
+    takes the place of that of the recipe; with 1, seconds are the latency of single questions.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class SystemSpec(Record):
     seed: int = 0  # of the sampling
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
+    concurrency: int | None = Field(default=None, ge=1, le=4096, exclude_if=lambda count: count is None)
 
 
 class Recipe(Record):
@@ -86,6 +89,10 @@ class Recipe(Record):
     def shared_settings(self) -> Settings:
         """What holds for every system that does not say otherwise; the questions are drawn by these."""
         return validate(Settings, self.settings, source="the recipe")
+
+    def concurrency_of(self, system: str) -> int:
+        """Episodes of a system that run at once."""
+        return self.systems[system].concurrency or self.concurrency
 
     def settings_of(self, system: str) -> Settings:
         """The settings of one system; raises :class:`SettingsError` for a key that is no setting."""

@@ -38,6 +38,8 @@ LABELS = {
     "tog_em": "ToG EM (substring either way)",
     "hit_f1": "Hit = F1 > 0",
     "token_f1": "token F1",
+    "best_parse_f1": "F1, best parse",
+    "best_parse_em": "exact match, best parse",
     "substring_retrieval": "substring retrieval",
     "judge_recall": "LLM judge, gold entities named",
     "judge_any": "LLM judge, some gold entity named",

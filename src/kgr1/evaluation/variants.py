@@ -21,7 +21,7 @@ import numpy as np
 from kgr1.errors import EvaluationError
 from kgr1.evaluation.bootstrap import RESAMPLES, Column, estimate
 from kgr1.evaluation.metrics import EpisodeRow, Key, Slice, columns, group_rows, question_key
-from kgr1.rewards.answer import normalise
+from kgr1.rewards.answer import AnswerScore, normalise, score_answers
 from kgr1.rewards.outcome import answer_score
 from kgr1.types import Episode, GoldAnswer, StopReason
 
@@ -98,6 +98,27 @@ def token_f1(episode: Episode) -> float:
     return 2 * both / (said.total() + gold.total()) if both else 0.0
 
 
+def best_parse_f1(episode: Episode) -> float:
+    """The best set F1 against the gold answers of a single parse; ``f1`` for a question with one reading.
+
+    Question sets that come with several parses score this officially (Yih et al., ACL 2016). Their script gives 1 to an
+    empty prediction for a parse without answers; here whatever is not answered counts 0.
+    """
+    return max(score.f1 for score in parse_scores(episode))
+
+
+def best_parse_em(episode: Episode) -> float:
+    """1 if the answers are exactly those of some parse; ``em`` for a question with one reading."""
+    return float(any(score.exact for score in parse_scores(episode)))
+
+
+def parse_scores(episode: Episode) -> list[AnswerScore]:
+    """The score of the answers against each parse of the question, in their order; at least one."""
+    gold, ids = episode.question.answers, episode.answer_ids if listed(episode) else ()
+    readings = [tuple(gold[place] for place in parse) for parse in episode.question.parses] or [gold]
+    return [score_answers(listed(episode), reading, ids) for reading in readings]
+
+
 def substring_retrieval(episode: Episode) -> float:
     """1 if any gold label is a substring of a text that the graph's answers put before the model.
 
@@ -117,6 +138,8 @@ VARIANTS: dict[str, Variant] = {
     "tog_em": tog_em,
     "hit_f1": hit_f1,
     "token_f1": token_f1,
+    "best_parse_f1": best_parse_f1,
+    "best_parse_em": best_parse_em,
     "substring_retrieval": substring_retrieval,
 }
 """Every variant by the name that ``kgr1 rescore --metric`` takes; all lie between 0 and 1."""

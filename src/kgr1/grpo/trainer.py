@@ -33,6 +33,7 @@ from kgr1.errors import GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
 from kgr1.grpo.alarm import Alarm
+from kgr1.grpo.arguments import grpo_arguments
 from kgr1.grpo.batch import episode_seed, episode_tokens, pad_turns
 from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import DevEvaluation, JsonlLog, StepReport, write_episodes
@@ -47,10 +48,6 @@ from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import LoadedModel, load_model
 from kgr1.rewards.score import RewardBreakdown, score_episode
 from kgr1.types import Episode, Question, StopReason
-
-_CHECKPOINTING = next(  # the newer name first; the older one is deprecated where both are known
-    name for name in ("activation_checkpointing", "gradient_checkpointing") if name in GRPOConfig.__dataclass_fields__
-)
 
 FAILURES = frozenset({StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR})
 """Ends of an episode that are not the policy's doing."""
@@ -89,15 +86,19 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         super().__init__(
             model=loaded.model,
             reward_funcs=[_total_reward],
-            args=arguments or _arguments(out, settings),
+            args=arguments or grpo_arguments(out, settings),
             train_dataset=Dataset.from_dict({"prompt": list(self._questions)}),
             processing_class=loaded.tokenizer,
             peft_config=lora_config(settings.train.lora_rank) if fresh_adapter else None,
             rollout_func=_rollout,
             callbacks=list(callbacks),
         )
-        # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients.
-        self._share_tokens = self.accelerator.num_processes == 1 and takes_trees(self.model)
+        if self.ref_model is not None and self.args.bf16:
+            self.ref_model.to(torch.bfloat16)
+        # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients. Layers
+        # that compute their activations again are called by code of their own.
+        checkpointing = settings.train.gradient_checkpointing
+        self._share_tokens = self.accelerator.num_processes == 1 and not checkpointing and takes_trees(self.model)
 
     def rollout(self, ids: Sequence[str]) -> dict[str, list[Any]]:
         """Sample one episode per entry of ``ids`` (question ids, B of them) with the current weights."""
@@ -340,60 +341,6 @@ def _by_beginning(batches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _arguments(out: Path, settings: Settings) -> GRPOConfig:
-    train = settings.train
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    episodes = train.questions_per_step * train.group_size
-    if episodes % (processes * train.micro_batch_size):
-        raise SettingsError(
-            f"train.questions_per_step * train.group_size = {episodes} must be a multiple of train.micro_batch_size "
-            f"times the number of processes = {train.micro_batch_size * processes}."
-        )
-    if train.resample and (episodes // processes) % train.group_size:
-        raise SettingsError("With train.resample every process needs whole groups; change train.questions_per_step.")
-    if train.save_steps % train.updates_per_batch:
-        raise SettingsError("train.save_steps must be a multiple of train.updates_per_batch, so that a run can resume.")
-    if train.stages and train.stage_steps % train.updates_per_batch:
-        raise SettingsError("train.stage_steps must be a multiple of train.updates_per_batch.")
-    passes = episodes // (processes * train.micro_batch_size)
-    cuda = torch.cuda.is_available()
-    return GRPOConfig(
-        output_dir=str(out),
-        max_steps=train.steps,
-        per_device_train_batch_size=train.micro_batch_size,
-        gradient_accumulation_steps=passes,
-        steps_per_generation=passes,
-        num_generations=train.group_size,
-        num_iterations=train.updates_per_batch,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type="constant",
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        beta=train.beta,
-        epsilon=train.clip,
-        temperature=train.temperature,
-        loss_type="dapo",
-        scale_rewards="group",
-        mask_truncated_completions=False,
-        max_completion_length=settings.agent.max_turns
-        * (settings.agent.max_new_tokens + settings.agent.observation_tokens),
-        seed=train.seed,
-        data_seed=train.seed,
-        save_strategy="steps",
-        save_steps=train.save_steps,
-        save_total_limit=2,
-        logging_steps=1,
-        report_to=["tensorboard"],
-        use_cpu=not cuda,
-        bf16=cuda,
-        **{_CHECKPOINTING: False},
-        remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
-        disable_tqdm=True,
-        optim="adamw_torch_fused",
-    )
-
-
 def train_grpo(
     start: str,
     questions: Sequence[Question],
@@ -420,13 +367,13 @@ def train_grpo(
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
     checkpoint = start_point(out, resume=resume)
-    arguments = _arguments(out, settings)
+    arguments = grpo_arguments(out, settings)
     with arguments.main_process_first(local=False):  # the first process writes the start, the others read it
         loaded = _load_start(start, out, settings, write=arguments.process_index == 0)
-    sampler = load_model(start)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = settings.train.questions_per_step * settings.train.group_size
-    policy = TransformersPolicy(sampler.model.to(device), sampler.tokenizer, name=str(out), max_rows=min(rows, 64))
+    sampler = load_model(start, dtype="bfloat16" if arguments.bf16 else "float32")
+    device = arguments.device
+    rows = min(settings.train.questions_per_step * settings.train.group_size, settings.train.rollout_rows)
+    policy = TransformersPolicy(sampler.model.to(device), sampler.tokenizer, name=str(out), max_rows=rows)
     callbacks: list[Any] = [JsonlLog(out / "log.jsonl", checkpoint_step(checkpoint) if checkpoint else None)]
     if on_step is not None:
         callbacks.append(StepReport(on_step))

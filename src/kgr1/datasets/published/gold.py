@@ -67,11 +67,16 @@ def _date(text: str) -> tuple[str, tuple[str, ...]] | None:
     return f"{year}-{month:02}-{day:02}", (*forms, year) if (month, day) == (1, 1) else forms
 
 
+def identity(answer: GoldAnswer) -> str:
+    """What tells gold answers apart: their identifiers, or their labels where there are none."""
+    return answer.label if answer.id is None else answer.id
+
+
 def unique(answers: Iterable[GoldAnswer]) -> tuple[GoldAnswer, ...]:
     """The answers, each entity once, with all its names."""
     found: dict[str, GoldAnswer] = {}
     for answer in answers:
-        key = answer.label if answer.id is None else answer.id
+        key = identity(answer)
         known = found.get(key)
         if known is None:
             found[key] = answer

@@ -19,7 +19,16 @@ from markupsafe import Markup
 
 import kgr1
 from kgr1.evaluation.bootstrap import RESAMPLES
-from kgr1.evaluation.causes import OUTCOMES, Cause
+from kgr1.evaluation.breakdowns import (
+    call_parts,
+    cause_parts,
+    hop_rows,
+    latency_rows,
+    overview,
+    part_rows,
+    token_parts,
+    turn_rows,
+)
 from kgr1.evaluation.costs import spread, throughput
 from kgr1.evaluation.metrics import METRIC_VERSION
 from kgr1.evaluation.page import charts
@@ -27,10 +36,8 @@ from kgr1.evaluation.page.text import json_for_html, visible
 from kgr1.evaluation.report import interval, label, ordered, shown
 from kgr1.evaluation.results import EFFICIENCY, pair, seconds
 from kgr1.evaluation.runs import Run
-from kgr1.types import ErrorCode
 
 HEADLINE = ("f1", "hit1", "hit_any", "em", "retrieval", "answered", "valid_queries", "generated_tokens")
-KINDS = {"prompt": "system prompt", "thought": "thought", "action": "query or answer", "observation": "observation"}
 _PAIRED = ("f1", "hit1", "em", "retrieval", "generated_tokens")
 
 
@@ -47,6 +54,7 @@ def build_page(title: str, runs: Sequence[Run], notes: Sequence[str] = ()) -> st
     environment.filters["visible"] = visible
     return environment.from_string(_asset("page.html")).render(
         title=title or "Evaluation",
+        overview=_table(*overview(runs)[1:]) if len(datasets) > 1 else _table([], []),
         sections=sections,
         notes=notes,
         pictures=charts.available(),
@@ -92,6 +100,7 @@ def _section(dataset: str, runs: Sequence[Run], pictures: list[str]) -> dict[str
         "figures": [figure for figure in _figures(runs, pictures) if figure["table"]["rows"]],
         "pairs": _pairs(runs),
         "efficiency": _efficiency(runs),
+        "latency": _table(["system", "p50 s", "p95 s", "episodes"], latency_rows(runs)),
     }
 
 
@@ -167,7 +176,12 @@ def _figures(runs: Sequence[Run], pictures: list[str]) -> Iterable[dict[str, Any
             [[run.system, *(_best(run, name) for name in ("f1", "hit1", "generated_tokens"))] for run in runs],
         ),
     )
-    yield figure("Accuracy by hops", "F1 with 95% intervals.", partial(charts.accuracy_by_hops, runs), _hops(runs))
+    yield figure(
+        "Accuracy by hops",
+        "F1 with 95% intervals.",
+        partial(charts.accuracy_by_hops, runs),
+        _table(["system", "hops", "questions", "F1"], hop_rows(runs)),
+    )
     yield figure(
         "Seconds of an episode",
         "With several episodes at once this includes waiting for the others; only a run with one at a time gives the "
@@ -179,45 +193,29 @@ def _figures(runs: Sequence[Run], pictures: list[str]) -> Iterable[dict[str, Any
         "Seconds by turn",
         "Means over the episodes that reached the turn.",
         partial(charts.turn_times, runs),
-        _turns(runs),
+        _table(["system", "turn", "episodes", "model s", "graph s"], turn_rows(runs)),
     )
     unit = "tokens" if all(run.in_tokens for run in runs) else "characters"
     comparable = unit == "tokens" or not any(run.in_tokens for run in runs)
-    means = [run.mean_kinds.model_dump() for run in runs]
-    kinds = {text: [mean[kind] for mean in means] for kind, text in KINDS.items()}
     note = "" if comparable else " Some of these systems count in tokens and some in characters; do not compare them."
+    kinds, calls, causes = token_parts(runs), call_parts(runs), cause_parts(runs)
     yield figure(
         f"{unit.capitalize()} by kind",
         f"Mean {unit} of an episode. A turn is sampled as one piece; thought and query share it by characters.{note}",
         bars(kinds, f"{unit} of an episode"),
-        _shares(runs, kinds, lambda value: f"{value:.1f}"),
+        _shares(runs, kinds, "{:.1f}"),
     )
-    outcomes = [*OUTCOMES[:2], *(code.value for code in ErrorCode), *OUTCOMES[2:]]
-    calls = {name: [run.calls[name] / max(len(run.rows), 1) for run in runs] for name in outcomes}
-    yield figure(
-        "Graph calls by outcome", "Calls of an episode.", bars(calls, "calls"), _shares(runs, calls, "{:.3f}".format)
-    )
-    causes = {c.value: [100 * run.causes[c] / max(len(run.rows), 1) for run in runs] for c in Cause}
+    yield figure("Graph calls by outcome", "Calls of an episode.", bars(calls, "calls"), _shares(runs, calls, "{:.3f}"))
     yield figure(
         "What became of the episodes",
         "The first cause that fits, in the order of the legend; the metrics page of the documentation defines them.",
         bars(causes, "% of the episodes"),
-        _shares(runs, causes, "{:.1f} %".format),
+        _shares(runs, causes, "{:.1f} %"),
     )
 
 
 def _best(run: Run, name: str) -> str:
     return _cell(run, f"union_{name}" if f"union_{name}" in run.summary.metrics else name)
-
-
-def _hops(runs: Sequence[Run]) -> dict[str, Any]:
-    rows = []
-    for run in runs:
-        for hop, part in run.summary.by_hops.items():
-            f1 = part.metrics.get("f1")
-            if f1 is not None:
-                rows.append([run.system, hop, str(part.questions), f"{shown('f1', f1.value)} {interval('f1', f1)}"])
-    return _table(["system", "hops", "questions", "F1"], rows)
 
 
 def _efficiency(runs: Sequence[Run]) -> dict[str, Any]:
@@ -247,16 +245,6 @@ def _speed(runs: Sequence[Run]) -> dict[str, Any]:
     return _table(["system", *_SPEED], rows)
 
 
-def _turns(runs: Sequence[Run]) -> dict[str, Any]:
-    rows = [
-        [run.system, str(n), str(t.turns), seconds(t.generate_s / t.turns), seconds(t.graph_s / t.turns)]
-        for run in runs
-        for n, t in enumerate(run.turn_times, start=1)
-    ]
-    return _table(["system", "turn", "episodes", "model s", "graph s"], rows)
-
-
-def _shares(runs: Sequence[Run], parts: Mapping[str, Sequence[float]], text: Callable[[float], str]) -> dict[str, Any]:
-    kept = {name: values for name, values in parts.items() if any(values)}
-    rows = [[run.system, *(text(values[place]) for values in kept.values())] for place, run in enumerate(runs)]
-    return _table(["system", *kept], rows if kept else [])
+def _shares(runs: Sequence[Run], parts: Mapping[str, Sequence[float]], text: str) -> dict[str, Any]:
+    names, rows = part_rows(runs, parts, text)
+    return _table(["system", *names], rows)

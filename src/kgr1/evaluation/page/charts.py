@@ -13,6 +13,7 @@ import numpy as np
 
 from kgr1.errors import MissingExtraError
 from kgr1.evaluation.bootstrap import Metric
+from kgr1.evaluation.breakdowns import union_metric
 from kgr1.evaluation.costs import spread
 from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import Run
@@ -96,11 +97,6 @@ def name_of(run: Run) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def _metric(run: Run, name: str) -> Metric | None:
-    metrics = run.summary.metrics
-    return metrics.get(f"union_{name}", metrics.get(name))
-
-
 def _errors(metric: Metric, scale: float) -> list[list[float]]:
     return [[scale * (metric.value - metric.low)], [scale * (metric.high - metric.value)]]
 
@@ -109,7 +105,7 @@ def accuracy_by_tokens(runs: Sequence[Run], into: list[str]) -> None:
     """F1 against generated tokens, both with their intervals."""
     with _axes(3.4, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
-            f1, tokens = _metric(run, "f1"), _metric(run, "generated_tokens")
+            f1, tokens = union_metric(run, "f1"), union_metric(run, "generated_tokens")
             if f1 is None or tokens is None:
                 continue
             axes.errorbar(
