@@ -62,7 +62,7 @@ def _hidden(inner: Any, prompt: torch.Tensor, completion: torch.Tensor) -> torch
     Completions are padded on the right and attention is causal, so padding needs no mask.
     """
     count, length = completion.shape
-    cache = DynamicCache(config=inner.config)
+    cache = DynamicCache()  # told of a sliding window, it would forget what the first completion tokens look at
     first: torch.Tensor = inner.base_model(input_ids=prompt, past_key_values=cache, use_cache=True).last_hidden_state[
         :, -1:
     ]
