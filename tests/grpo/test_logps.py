@@ -144,3 +144,33 @@ def test_plain_attention_gives_the_same(tiny_model: Path) -> None:
     models[1].set_attn_implementation("eager")
     fused, plain = (shared_prefix_logps(model, ids, mask, completion.shape[1])[0] for model in models)
     assert torch.allclose(fused, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sliding_window_that_ends_within_the_prompt(layout: str) -> None:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        pad_token_id=PAD,
+    )
+    model = Gemma3ForCausalLM(config).double().eval()
+    ids, mask, completion = make_inputs(layout)
+    length = completion.shape[1]
+    logps, _ = shared_prefix_logps(model, ids, mask, length)
+    for row in range(len(ids)):
+        real = ids[row][mask[row].bool()][None]
+        plain = torch.log_softmax(model(input_ids=real).logits[0].float(), -1)[:-1].gather(1, real[0, 1:, None])[:, 0]
+        count = int(completion[row].sum())
+        assert torch.allclose(logps[row, :count], plain[-count:], atol=1e-5)
+    (logps[completion]).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)

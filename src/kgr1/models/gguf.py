@@ -75,11 +75,11 @@ def read_header(path: Path) -> GgufHeader:
     Raises :class:`ModelError` for a file that is no GGUF file, is damaged or cut off, or holds a part of a model.
     """
     try:
-        if not _begins_right(path):
-            raise ModelError(f"{path} is not a GGUF file: it does not begin with the letters GGUF.")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            header = _Reader(data).header(path)
-            size = len(data)
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ModelError(f"{path} is not a GGUF file: it does not begin with the letters GGUF.")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                header, size = _Reader(data).header(path), len(data)
     except OSError as error:
         raise ModelError(f"Cannot read {path}: {error.strerror}.") from error
     except (struct.error, IndexError, ValueError, OverflowError) as error:

@@ -164,9 +164,7 @@ def _locate(name: str) -> Path | str:
         return _unpacked(file)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(
-                f"The folder {path} holds neither a model (config.json or one GGUF file) nor an adapter."
-            )
+            raise ModelError(f"The folder {path} holds neither a model (config.json or one GGUF file) nor an adapter.")
         return path
     if path.exists():
         raise ModelError(f"The file {path} is not a GGUF file; pass one, or the folder of a model.")
