@@ -161,3 +161,20 @@ def test_a_template_without_a_system_role(client: LocalClient, template: str) ->
 def test_messages_that_a_template_refuses(client: LocalClient) -> None:
     with pytest.raises(ModelError, match="refuses these messages: roles must alternate"):
         prompt_of(client, ALTERNATES, ("user", "One."), ("user", "Two."))
+
+
+def test_a_plain_prompt_begins_as_the_tokenizer_begins_texts(client: LocalClient) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    policy, request = client.policy(), Request(prompt="Who?<|im_end|>")
+    piece = policy.encode("Who?<|im_end|>")
+    assert client._encode(request) == piece
+    backend = policy.tokenizer.backend_tokenizer
+    begin = policy.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    before = backend.post_processor
+    backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", begin)])
+    try:
+        assert client._encode(request) == [begin, *piece]
+        assert policy.encode("Who?<|im_end|>") == piece  # what is appended to a context does not
+    finally:
+        backend.post_processor = before

@@ -78,7 +78,9 @@ class LocalClient:
 
     def _encode(self, request: Request) -> list[int]:
         if request.prompt:
-            return self._policy.encode(request.prompt)
+            # Some models write nonsense unless a text begins with the token that begins texts.
+            whole: list[int] = self._policy.tokenizer.encode(request.prompt, split_special_tokens=True)
+            return whole
         # An empty reply has nothing to go on with, and templates drop it.
         going_on = request.continue_last and bool(request.messages[-1].content)
         lay_out = partial(
