@@ -24,6 +24,7 @@ from kgr1.models.unpack import CHATML_TEMPLATE, GEMMA_TEMPLATE, chat_template  #
 from kgr1.models.weights import load_model, load_tokenizer  # noqa: E402
 from tiny import CONTEXT, HEADS, HIDDEN, LAYERS  # noqa: E402
 
+CACHE = os.environ.get("KGR1_CACHE", "")
 IDS = torch.arange(3, 40)[None]
 NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -297,8 +298,8 @@ def test_a_file_that_may_not_be_read(copy: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.slow
 @pytest.mark.skipif("KGR1_GGUF" not in os.environ, reason="set KGR1_GGUF to the path of a real GGUF file to try it")
 def test_a_real_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads it (four bytes a parameter), and a question of the user comes back as a reply that ends."""
-    monkeypatch.delenv("KGR1_CACHE")
+    """It knows a capital. What was unpacked stays in the user's cache."""
+    monkeypatch.setenv("KGR1_CACHE", CACHE)
     loaded = load_model(os.environ["KGR1_GGUF"])
     assert loaded.tokenizer.chat_template
     ids = torch.tensor([loaded.tokenizer.encode("The capital of France is Paris, and the capital of Italy is")])
