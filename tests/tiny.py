@@ -57,7 +57,7 @@ def tiny_tokenizer(texts: Sequence[str] = ()) -> object:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from kgr1.models.weights import CHATML_TEMPLATE
+    from kgr1.models.unpack import CHATML_TEMPLATE
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -98,6 +98,16 @@ def test_the_documented_recipes(tmp_path: Path) -> None:
         assert set(record.model_fields) - {"datasets", "systems"} <= keys
 
 
+def test_the_model_of_a_recipe_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ROOT / "recipes" / "compare-gemma.toml"
+    monkeypatch.setenv("KGR1_DATA", "/data")
+    monkeypatch.setenv("KGR1_GGUF", "/models/gemma.gguf")
+    assert {spec.model for spec in read_recipe(path).systems.values()} == {"/models/gemma.gguf"}
+    monkeypatch.delenv("KGR1_GGUF")
+    with pytest.raises(SettingsError, match=r"variable .KGR1_GGUF .* is not set"):
+        read_recipe(path)
+
+
 def test_recipes_without_anything(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"'datasets'.*'systems'"):
         read_recipe(write(tmp_path, "title = 'x'"))

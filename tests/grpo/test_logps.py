@@ -166,3 +166,14 @@ def test_other_attention_takes_the_way_of_trl(tiny_model: Path, tmp_path: Path) 
     assert trainer._share_tokens
     trainer.model.set_attn_implementation("eager")
     assert not takes_trees(trainer.model)
+
+
+def test_a_sliding_window_takes_the_way_of_trl() -> None:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, MistralConfig, MistralForCausalLM
+
+    small = {"vocab_size": 30, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4}
+    kinds = ["sliding_attention", "full_attention"]
+    assert not takes_trees(Gemma3ForCausalLM(Gemma3TextConfig(**small, **heads, sliding_window=4, layer_types=kinds)))
+    assert not takes_trees(MistralForCausalLM(MistralConfig(**small, **heads, sliding_window=4)))
+    assert takes_trees(MistralForCausalLM(MistralConfig(**small, **heads, sliding_window=None)))

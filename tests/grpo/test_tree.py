@@ -110,9 +110,10 @@ def test_the_model_keeps_its_attention(tiny_model: Path) -> None:
 def test_models_that_cannot_be_shared_are_told_apart() -> None:
     model = grouped_model(2, torch.float32)
     assert takes_trees(model)
-    model.config.layer_types = ["full_attention", "linear_attention", "full_attention"]
-    assert not takes_trees(model)
-    model.config.layer_types = ["full_attention", "sliding_attention", "full_attention"]
+    for other in ("linear_attention", "sliding_attention"):
+        model.config.layer_types = ["full_attention", other, "full_attention"]
+        assert not takes_trees(model)
+    model.config.layer_types = ["full_attention"] * 3
     assert takes_trees(model)
     model.set_attn_implementation("eager")
     assert not takes_trees(model)

@@ -242,7 +242,7 @@ def test_plain_attention_gives_the_same_as_the_fused_one(tiny_model: Path) -> No
             assert torch.allclose(torch.tensor(left), torch.tensor(right), atol=1e-6)
 
 
-def test_a_grouped_query_model_and_one_with_a_window(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_grouped_query_model(tiny_model: Path) -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     tokenizer = make_engine(tiny_model).tokenizer
@@ -259,5 +259,40 @@ def test_a_grouped_query_model_and_one_with_a_window(tiny_model: Path, tmp_path:
     engine = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=4, max_context=256)
     for text, played in zip(TEXTS, play_together(engine, [(text, GREEDY) for text in TEXTS]), strict=True):
         check_against_reference(engine, text, played, 12)
-    windowed = Qwen2ForCausalLM(Qwen2Config(**sizes, use_sliding_window=True, sliding_window=64, max_window_layers=0))
-    assert Engine(windowed, tokenizer, stops=STOP_STRINGS, max_rows=4, max_context=256).max_context == 64
+
+
+def windowed_model(kind: str, vocabulary: int) -> Any:
+    """A model whose layers, or two of three, look back 15 tokens."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen2Config, Qwen2ForCausalLM
+
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "sliding_window": 16,
+    }
+    torch.manual_seed(0)
+    if kind == "all layers":
+        return Qwen2ForCausalLM(Qwen2Config(**sizes, use_sliding_window=True, max_window_layers=0)).double()
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    return Gemma3ForCausalLM(Gemma3TextConfig(**sizes, head_dim=8, layer_types=layers, pad_token_id=0)).double()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", ["all layers", "some layers"])
+def test_contexts_longer_than_a_sliding_window(tiny_model: Path, kind: str, attention: str) -> None:
+    tokenizer = make_engine(tiny_model).tokenizer
+    model = windowed_model(kind, len(tokenizer))
+    model.set_attn_implementation(attention)
+    engine = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=4, max_context=512)
+    assert engine.max_context == 512
+    played = play_together(engine, [(text, GREEDY) for text in TEXTS])
+    assert min(len(p.context) for p in played) > 40
+    for text, one in zip(TEXTS, played, strict=True):
+        check_against_reference(engine, text, one, 12)
+    model.config.sliding_window = None  # it matters: the same model without it writes something else
+    free = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=4, max_context=512)
+    assert [p.turns for p in play_together(free, [(text, GREEDY) for text in TEXTS])] != [p.turns for p in played]

@@ -126,3 +126,55 @@ def test_what_cannot_be_asked(client: LocalClient) -> None:
     for beams in (0, 2):
         with pytest.raises(ModelError, match="the context holds"):
             ask(client, Request(prompt="word " * 5000, beams=beams))
+
+
+ONE = "<{{ m.role }}>{{ m.content }}{% endfor %}"
+REFUSES = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + ONE
+LEAVES_OUT = "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}"
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}" + ONE
+)
+TAKES = "{% for m in messages %}" + ONE
+
+
+def prompt_of(client: LocalClient, template: str, *messages: tuple[str, str]) -> str:
+    policy = client.policy()
+    whole = policy.tokenizer.chat_template
+    policy.tokenizer.chat_template = template
+    try:
+        request = Request(messages=tuple(Message(role=role, content=text) for role, text in messages))
+        return str(policy.tokenizer.decode(client._encode(request)))
+    finally:
+        policy.tokenizer.chat_template = whole
+
+
+@pytest.mark.parametrize("template", [REFUSES, LEAVES_OUT, ALTERNATES])
+def test_a_template_without_a_system_role(client: LocalClient, template: str) -> None:
+    messages = (("system", "Be brief."), ("user", "Who?"), ("assistant", "Me."), ("user", "Why?"))
+    wanted = "<user>Be brief.\n\nWho?<assistant>Me.<user>Why?"
+    assert prompt_of(client, template, *messages) == wanted
+    assert prompt_of(client, template, *messages[:1]) == "<user>Be brief."
+    assert prompt_of(client, TAKES, *messages[:2]) == "<system>Be brief.<user>Who?"
+
+
+def test_messages_that_a_template_refuses(client: LocalClient) -> None:
+    with pytest.raises(ModelError, match="refuses these messages: roles must alternate"):
+        prompt_of(client, ALTERNATES, ("user", "One."), ("user", "Two."))
+
+
+def test_a_plain_prompt_begins_as_the_tokenizer_begins_texts(client: LocalClient) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    policy, request = client.policy(), Request(prompt="Who?<|im_end|>")
+    piece = policy.encode("Who?<|im_end|>")
+    assert client._encode(request) == piece
+    backend = policy.tokenizer.backend_tokenizer
+    begin = policy.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    before = backend.post_processor
+    backend.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", begin)])
+    try:
+        assert client._encode(request) == [begin, *piece]
+        assert policy.encode("Who?<|im_end|>") == piece  # what is appended to a context does not
+    finally:
+        backend.post_processor = before

@@ -19,6 +19,7 @@ from kgr1.config import DEFAULT_MODEL  # noqa: E402
 from kgr1.errors import MissingExtraError, ModelError  # noqa: E402
 from kgr1.grpo.policy import lora_config, save_policy  # noqa: E402
 from kgr1.models import weights  # noqa: E402
+from kgr1.models.unpack import CHATML_TEMPLATE  # noqa: E402
 from kgr1.models.weights import cache_folder, is_adapter, load_model, load_tokenizer  # noqa: E402
 
 IDS = torch.arange(3, 40)[None]
@@ -275,13 +276,13 @@ def test_weights_that_cannot_be_written_leave_nothing_behind(
     """The reading is replaced by that of a tiny model; the writing fails as on a full disk."""
     import transformers
 
-    tiny = load_model(str(tiny_model))
+    tiny, complete = load_model(str(tiny_model)), {"missing_keys": ()}
 
     def full(folder: str, **_: Any) -> None:
         (Path(folder) / "model.safetensors").write_bytes(b"half")
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny.model)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: (tiny.model, complete))
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: tiny.tokenizer)
     monkeypatch.setattr(tiny.model, "save_pretrained", full)
     target = tmp_path / "models" / "x"
@@ -310,7 +311,7 @@ def test_the_real_wheel_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.Mon
     loaded = load_model(DEFAULT_MODEL)
     assert loaded.base == DEFAULT_MODEL
     assert loaded.model.dtype is torch.float32
-    assert loaded.tokenizer.chat_template == weights.CHATML_TEMPLATE
+    assert loaded.tokenizer.chat_template == CHATML_TEMPLATE
     (folder,) = (tmp_path / "models").iterdir()
     assert (folder / "model.safetensors").is_file()
     monkeypatch.setattr(weights, "unpack_wheel", lambda target: pytest.fail("it was unpacked before"))

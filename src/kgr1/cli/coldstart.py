@@ -54,7 +54,8 @@ def coldstart(
     questions: SomeQuestions = None,
     mixture: MixtureFile = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder or hub name.")
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder, GGUF file or hub name."),
     ] = None,
     subset: Subset = None,
     split: Split = None,

@@ -56,28 +56,28 @@ def check_model(name: str) -> None:
 
 
 def portable_name(name: str) -> str:
-    """A model name for records and adapters: local folders by their full path, so that it works from anywhere."""
+    """A model name for records and adapters: local paths in full, so that they work from anywhere."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_dir() else name
+    return str(path.resolve()) if path.exists() else name
 
 
 def fingerprint(name: str) -> str:
-    """A hash that tells apart what was saved in one model folder at different times; empty for names on the hub.
+    """A hash that tells apart what was saved under one local path at different times; empty for names on the hub.
 
     Sizes, beginnings and ends of the weight files: training changes all of a file, and large ones take long to read.
     """
-    folder = Path(name).expanduser()
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    path = Path(name).expanduser()
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf"))
     if not files:
         return ""
     digest = hashlib.blake2b(digest_size=10)
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(0, size - _SAMPLE_BYTES))
-            digest.update(file.read(_SAMPLE_BYTES))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_SAMPLE_BYTES))
+            stream.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()
 
 

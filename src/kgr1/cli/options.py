@@ -65,8 +65,8 @@ ModelSpec = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="A model or adapter (folder or hub name), or the address of an OpenAI-compatible server (URL#MODEL if it "
-        "has several models).",
+        help="A model or adapter (folder, GGUF file or hub name), or the address of an OpenAI-compatible server "
+        "(URL#MODEL if it has several models).",
     ),
 ]
 Subset = Annotated[str | None, typer.Option(help="Keep only the questions of this subset.")]

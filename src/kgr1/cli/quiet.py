@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -9,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from kgr1.cli.failures import debugging
 
@@ -48,3 +50,6 @@ def hide_loading_bars() -> None:
     control = importlib.import_module("transformers.utils.logging")
     control.disable_progress_bar()
     control.set_verbosity_error()
+    reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    if hasattr(reader, "tqdm"):  # this one bar is not under that control
+        reader.tqdm = functools.partial(reader.tqdm, disable=True)

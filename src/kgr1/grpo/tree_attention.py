@@ -25,7 +25,7 @@ from kgr1.grpo.tree import TokenTree
 NAME = "kgr1_tree"
 """What transformers calls the function."""
 
-_FULL = frozenset({"full_attention", "sliding_attention"})
+_FULL = "full_attention"
 
 
 class TreeLayout:
@@ -93,15 +93,17 @@ AttentionInterface.register(NAME, tree_attention)
 def takes_trees(model: Any) -> bool:
     """True if :func:`forward_tree` computes what the model (or the base of a ``PeftModel``) computes.
 
-    That needs attention that can be exchanged, layers that do nothing else across tokens (a sliding window is never
-    reached: contexts are kept shorter), and ``sdpa``: models with another default need more than keys and values.
+    That needs attention that can be exchanged, layers that do nothing else across tokens and see all of them (no
+    sliding window), and ``sdpa``: models with another default need more than keys and values.
     """
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     text = inner.config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
     return (
         bool(getattr(inner, "_supports_attention_backend", False))
         and text._attn_implementation == "sdpa"
-        and set(getattr(text, "layer_types", None) or ()) <= _FULL
+        and set(kinds or [_FULL]) == {_FULL}
+        and (kinds is not None or getattr(text, "sliding_window", None) is None)
     )
 
 

@@ -16,6 +16,8 @@ from transformers import Cache
 
 from kgr1.errors import ModelError
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+
 GROWTH = 256
 """Positions are allocated in multiples of this."""
 
@@ -23,36 +25,52 @@ GROWTH = 256
 def context_limit(config: Any) -> int:
     """How many positions a model with this cache can attend to.
 
-    A sliding window is never reached: contexts are kept shorter. Raises :class:`ModelError` for layers that keep
-    something else than keys and values (recurrent or convolutional states).
+    A window of attention that slides is no limit, see :func:`attention_mask`. Raises :class:`ModelError` for layers
+    that keep something else than keys and values (recurrent or convolutional states).
     """
     text = config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ())
-    other = sorted(kinds - {"full_attention", "sliding_attention"})
+    other = sorted(set(_kinds(text)) - {FULL, SLIDING})
     if other:
         raise ModelError(
             f"The model has layers of a kind ({', '.join(other)}) that the built-in engine cannot sample from; "
             "serve it with an OpenAI-compatible server instead."
         )
-    limits = [getattr(text, "max_position_embeddings", None)]
-    if not kinds or "sliding_attention" in kinds:
-        limits.append(getattr(text, "sliding_window", None))
-    return min((int(limit) for limit in limits if limit), default=1 << 30)
+    limit = getattr(text, "max_position_embeddings", None)
+    return int(limit) if limit else 1 << 30
 
 
-def attention_mask(model: Any, visible: torch.Tensor) -> torch.Tensor:
-    """``visible`` (n, 1, Tq, T), True where a token may look, in the form that the model's attention expects.
+def attention_mask(model: Any, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask for ``visible`` (n, 1, Tq, T), causal and True where a token may look, as the model expects it.
 
+    A model whose layers look through a sliding window gets the window, too: a window of w positions shows a token
+    itself and the w - 1 before it. Where only some layers have one, the result is one mask for each kind of layer.
     Only ``sdpa`` reads Booleans; plain attention adds the mask to its scores. Raises :class:`ModelError` for kernels
     without masks of this kind.
     """
-    kind = getattr(model.config.get_text_config(), "_attn_implementation", None) or "sdpa"
-    if kind == "sdpa":
-        return visible
-    if kind != "eager":
+    text = model.config.get_text_config()
+    kind = getattr(text, "_attn_implementation", None) or "sdpa"
+    if kind not in ("sdpa", "eager"):
         raise ModelError(f"The built-in engine cannot mask '{kind}' attention; load the model with sdpa or eager.")
     dtype = next(model.parameters()).dtype
-    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
+
+    def laid_out(mask: torch.Tensor) -> torch.Tensor:
+        if kind == "sdpa":
+            return mask
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+    window = getattr(text, "sliding_window", None)
+    kinds = set(_kinds(text)) or {SLIDING}
+    if not window or SLIDING not in kinds or visible.shape[-1] <= window:
+        return laid_out(visible)
+    # A causal mask shows each token all positions up to its own.
+    own = visible.sum(dim=-1, keepdim=True) - 1
+    near = visible & (torch.arange(visible.shape[-1], device=visible.device) > own - window)
+    return {FULL: laid_out(visible), SLIDING: laid_out(near)} if len(kinds) > 1 else laid_out(near)
+
+
+def _kinds(text: Any) -> tuple[str, ...]:
+    """The kinds of attention of the layers, empty where the configuration does not tell them apart."""
+    return tuple(getattr(text, "layer_types", None) or ())
 
 
 class RowCache:

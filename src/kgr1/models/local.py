@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
 from kgr1.errors import ModelError
@@ -76,16 +78,24 @@ class LocalClient:
 
     def _encode(self, request: Request) -> list[int]:
         if request.prompt:
-            return self._policy.encode(request.prompt)
+            # Some models write nonsense unless a text begins with the token that begins texts.
+            whole: list[int] = self._policy.tokenizer.encode(request.prompt, split_special_tokens=True)
+            return whole
         # An empty reply has nothing to go on with, and templates drop it.
         going_on = request.continue_last and bool(request.messages[-1].content)
-        ids: list[int] = self._policy.tokenizer.apply_chat_template(
-            [message.model_dump() for message in request.messages],
+        lay_out = partial(
+            self._policy.tokenizer.apply_chat_template,
             add_generation_prompt=not going_on,
             continue_final_message=going_on,
-            tokenize=True,
             return_dict=False,
         )
+        messages = [message.model_dump() for message in request.messages]
+        if not _takes_system(lay_out, messages):
+            messages = _without_system(messages)
+        try:
+            ids: list[int] = lay_out(messages, tokenize=True)
+        except TemplateError as error:
+            raise ModelError(f"The chat template of '{self.name}' refuses these messages: {error}.") from error
         return ids
 
     async def _sample(self, ids: Sequence[int], request: Request, number: int) -> Text:
@@ -132,3 +142,22 @@ class LocalClient:
         if cuts:
             text, finish = text[: min(cuts)], FinishReason.STOP
         return text, finish, len(ids) if length is None else length + 1
+
+
+def _takes_system(lay_out: Callable[..., Any], messages: Sequence[dict[str, str]]) -> bool:
+    """False if the template has no place for the system's message: some refuse it, others leave it out."""
+    if messages[0]["role"] != "system":
+        return True
+    try:
+        text: str = lay_out(messages, tokenize=False)
+    except TemplateError:
+        return False
+    return messages[0]["content"].strip() in text
+
+
+def _without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The system's message put before the first one of the user, which is where such models were taught to read it."""
+    first, *rest = messages
+    if not rest:
+        return [first | {"role": "user"}]
+    return [rest[0] | {"content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]

