@@ -83,6 +83,7 @@ class ColdstartSettings(Record):
     lora_rank: int = Field(default=0, ge=0, description="rank of an adapter; 0 trains all weights")
     recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
     wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
+    early_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that answer one hop too early")
     stages: Stages = Field(default=(), description="most hops of each stage of a pass")
     seed: int = 0
     save_steps: int = Field(default=10, ge=1)

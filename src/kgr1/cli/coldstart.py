@@ -130,6 +130,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                 max_turns=settings.agent.max_turns,
                 recovery_share=settings.coldstart.recovery_share,
                 wander_share=settings.coldstart.wander_share,
+                early_share=settings.coldstart.early_share,
             )
             if not found and shares[part]:
                 raise DatasetError(

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.datasets.cues import Cues
+from kgr1.datasets.early import stop_early
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
 from kgr1.datasets.wander import wander
@@ -98,10 +99,12 @@ def expert_dataset(
     recovery_share: float,
     reuse_relations: bool = False,
     wander_share: float = 0.0,
+    early_share: float = 0.0,
 ) -> list[tuple[Question, list[Step]]]:
     """Up to ``count`` solved questions with their steps, ``recovery_share`` of them with a mistake.
 
-    With the probability ``wander_share`` a question is walked at random instead (:mod:`kgr1.datasets.wander`).
+    With the probability ``wander_share`` a question is walked at random instead (:mod:`kgr1.datasets.wander`), and
+    with ``early_share`` only up to the last hop but one (:mod:`kgr1.datasets.early`).
 
     Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
     few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
@@ -124,6 +127,12 @@ def expert_dataset(
             steps = wandered and expert_steps(wandered, graph, own, max_turns=max_turns)
             if wandered and steps:
                 result.append((wandered, steps))
+            continue
+        if early_share and own.random() < early_share:
+            shorter = stop_early(question, graph)
+            steps = shorter and expert_steps(shorter, graph, own, max_turns=max_turns, cues=cues)
+            if shorter and steps:
+                result.append((shorter, steps))
             continue
         steps = None
         if recovered < recovery_share * (len(result) + 1):
