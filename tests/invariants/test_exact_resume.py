@@ -91,8 +91,9 @@ def finished(taught_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         broken = common | {"out": str(folder / name / "broken")}
         add(0, **common, out=str(folder / name / "unbroken"))
         add(KILLED, **broken, kill_after=["checkpoint-2/complete.json", 1 if case["kind"] == "grpo" else 2])
-        if name == "grpo, all weights":  # and once more, while a checkpoint is written
+        if name == "grpo, all weights":  # while a checkpoint is written, and between the last one and the end
             add(KILLED, **broken, resume=True, die_writing=4)
+            add(KILLED, **broken, resume=True, die_after=4)
         add(0, **broken, resume=True)
     (folder / "runs.json").write_text(json.dumps(runs))
     done = subprocess.run(

@@ -4,7 +4,8 @@
 ``coldstart``), ``start``, ``out``, ``settings``, and perhaps ``resume`` and ``kill_after``. Every run is
 forked from one process that has loaded the libraries; the exit codes are printed as a JSON list.
 
-A run with ``die_writing`` is killed when the files of that checkpoint are written, but not yet its marker.
+A run with ``die_writing`` is killed when the files of that checkpoint are written, but not yet its marker; one with
+``die_after`` as soon as its marker is.
 """
 
 from __future__ import annotations
@@ -55,12 +56,15 @@ class Deadly:
         self._graph.close()
 
 
-def die_writing(step: int) -> None:
-    """Let this process be killed when it is about to mark the checkpoint of ``step`` as complete."""
+def die_writing(step: int, *, marked: bool = False) -> None:
+    """Let this process be killed when it is about to mark the checkpoint of ``step`` as complete, or has done so."""
     mark = kgr1.grpo.checkpoint.mark_complete
 
     def deadly(path: Path) -> None:
-        if path.name == f"checkpoint-{step}":
+        last = path.name == f"checkpoint-{step}"
+        if last and marked:
+            mark(path)
+        if last:
             os.kill(os.getpid(), signal.SIGKILL)
         mark(path)
 
@@ -110,6 +114,8 @@ def perform(run: dict[str, Any]) -> int:
         os.dup2(2, 1)  # the trainer prints; stdout is for the result
         if run.get("die_writing"):
             die_writing(run["die_writing"])
+        if run.get("die_after"):
+            die_writing(run["die_after"], marked=True)
         {"grpo": grpo, "coldstart": coldstart}[run["kind"]](run, Path(run["out"]))
         code = 0
     finally:

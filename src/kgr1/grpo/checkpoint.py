@@ -112,6 +112,14 @@ def write_json(path: Path, value: Any) -> None:
 class SafeCheckpoints:
     """Mixin for a ``transformers.Trainer``: complete checkpoints, and a clear error when one cannot be written."""
 
+    def train_from(self, checkpoint: Path | None) -> None:
+        """Train to the last step, from a checkpoint if there is one."""
+        if checkpoint is not None and 0 < self.args.max_steps <= checkpoint_step(checkpoint):  # type: ignore[attr-defined]
+            # Killed between the last checkpoint and the end. The trainer would take one more step before it looks.
+            self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]
+        else:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         out = Path(self.args.output_dir)  # type: ignore[attr-defined]
         target = out / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]

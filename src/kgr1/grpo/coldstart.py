@@ -220,7 +220,7 @@ def train_coldstart(
     )
     trainer.stages = stages
     trainer.model_accepts_loss_kwargs = True  # compute_loss takes the number of tokens, whatever the model takes
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train_from(checkpoint)
     if trainer.is_world_process_zero():
         save_policy(trainer.model, loaded.tokenizer, out / "policy")
     trainer.accelerator.wait_for_everyone()

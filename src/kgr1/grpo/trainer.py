@@ -381,7 +381,7 @@ def train_grpo(
     trainer = KGRPOTrainer(loaded, policy, questions, graph, out, settings, [*callbacks, alarm], arguments)
     if dev_questions and settings.train.eval_steps:
         trainer.add_callback(DevEvaluation(trainer, dev_questions[: settings.train.eval_questions]))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train_from(checkpoint)
     if trainer.is_world_process_zero():
         save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
     trainer.accelerator.wait_for_everyone()
