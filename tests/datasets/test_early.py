@@ -37,6 +37,9 @@ def test_the_answers_are_those_one_hop_before_the_end() -> None:
     found = stop_early(question(0, "friend", "city", "^city"), GRAPH)
     assert found is not None
     assert [answer.label for answer in found.answers] == ["c1"]
+    found = stop_early(question(3, "parent", "city", "@2014"), GRAPH)
+    assert found is not None
+    assert found.gold_path == ("parent",)  # a time belongs to its hop
 
 
 def test_what_has_no_shorter_path() -> None:

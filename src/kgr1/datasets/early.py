@@ -7,6 +7,7 @@ hop before the answer. Its one systematic mistake is what reinforcement learning
 from __future__ import annotations
 
 from kgr1.datasets.paths import parse_path
+from kgr1.datasets.walks import encode
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.types import GoldAnswer, Question
 
@@ -22,11 +23,12 @@ def stop_early(question: Question, graph: KnowledgeGraph, *, max_answers: int = 
     if len(branches) != 1 or len(branches[0]) < 2 or not question.topics:
         return None
     frontier = {question.topics[0]: question.topics[0]}
-    for hop in branches[0][:-1]:
+    shorter = branches[0][:-1]
+    for hop in shorter:
         queries = [hop.entities(name).model_copy(update={"graph_id": question.graph_id}) for name in sorted(frontier)]
         results = [result for result in graph.execute(queries) if result.ok]
         frontier = {name: key for result in results for name, key in zip(result.names, result.ids, strict=True)}
         if not 0 < len(frontier) <= max_answers or any(result.total > len(result.names) for result in results):
             return None
     answers = tuple(GoldAnswer(label=name, id=key) for name, key in sorted(frontier.items()))
-    return question.model_copy(update={"gold_path": question.gold_path[:-1], "answers": answers})
+    return question.model_copy(update={"gold_path": encode([shorter]), "answers": answers, "parses": ()})

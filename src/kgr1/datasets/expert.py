@@ -122,26 +122,24 @@ def expert_dataset(
         question = questions[index]
         # Each question has its own stream, so that one trajectory does not depend on the others.
         own = random.Random(f"{seed}:{question.id}")
+        # A walk that is not the right one has nothing to recover from, and a random one no word of the question.
         if wander_share and own.random() < wander_share:
-            wandered = wander(question, graph, own)
-            steps = wandered and expert_steps(wandered, graph, own, max_turns=max_turns)
-            if wandered and steps:
-                result.append((wandered, steps))
-            continue
-        if early_share and own.random() < early_share:
-            shorter = stop_early(question, graph)
-            steps = shorter and expert_steps(shorter, graph, own, max_turns=max_turns, cues=cues)
-            if shorter and steps:
-                result.append((shorter, steps))
+            other, words = wander(question, graph, own), None
+        elif early_share and own.random() < early_share:
+            other, words = stop_early(question, graph), cues
+        else:
+            other, words = question, cues
+        if other is None:
             continue
         steps = None
-        if recovered < recovery_share * (len(result) + 1):
+        if other is question and recovered < recovery_share * (len(result) + 1):
             steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues)
             recovered += steps is not None
         if steps is None:
-            steps = expert_steps(question, graph, own, max_turns=max_turns, reuse_relations=reuse_relations, cues=cues)
+            reuse = reuse_relations and other is question
+            steps = expert_steps(other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words)
         if steps is not None:
-            result.append((question, steps))
+            result.append((other, steps))
     return result
 
 
