@@ -37,6 +37,10 @@ Stages = Annotated[tuple[int, ...], AfterValidator(_growing)]
 """The highest number of hops of each stage; after them come questions of any number."""
 
 
+NumberType = Literal["auto", "float32", "bfloat16"]
+"""``auto`` is bfloat16 on a GPU and float32 elsewhere."""
+
+
 class AgentSettings(Record):
     """How the agent talks to the graph (SPEC section 3)."""
 
@@ -85,6 +89,7 @@ class ColdstartSettings(Record):
     wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
     early_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that answer one hop too early")
     stages: Stages = Field(default=(), description="most hops of each stage of a pass")
+    dtype: NumberType = Field(default="auto", description="of forward passes; trained weights stay float32")
     seed: int = 0
     save_steps: int = Field(default=10, ge=1)
 
@@ -107,7 +112,7 @@ class TrainSettings(Record):
     lora_rank: int = Field(default=16, ge=0, description="0 trains all weights")
     micro_batch_size: int = Field(default=8, ge=1, description="episodes per forward pass")
     rollout_rows: int = Field(default=64, ge=1, description="episodes that are sampled at once")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: NumberType = Field(
         default="auto", description="of forward passes, sampling and reference; trained weights stay float32"
     )
     gradient_checkpointing: bool = Field(default=False, description="compute activations again to save memory")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from trl import GRPOConfig
 
-from kgr1.config import Settings, TrainSettings
+from kgr1.config import Settings
 from kgr1.errors import SettingsError
 
 _CHECKPOINTING = next(  # the newer name first; the older one is deprecated where both are known
@@ -62,7 +62,7 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
         logging_steps=1,
         report_to=["tensorboard"],
         use_cpu=not cuda,
-        bf16=computes_in_bfloat16(train),
+        bf16=computes_in_bfloat16(train.dtype),
         **{_CHECKPOINTING: train.gradient_checkpointing},
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
@@ -71,6 +71,6 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
     )
 
 
-def computes_in_bfloat16(train: TrainSettings) -> bool:
-    """True if forward passes, samples and the reference are computed in bfloat16."""
-    return train.dtype == "bfloat16" or (train.dtype == "auto" and torch.cuda.is_available())
+def computes_in_bfloat16(dtype: str) -> bool:
+    """True if ``dtype`` (auto, float32, bfloat16) means bfloat16 here: ``auto`` does on a GPU."""
+    return dtype == "bfloat16" or (dtype == "auto" and torch.cuda.is_available())

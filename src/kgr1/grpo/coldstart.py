@@ -25,12 +25,15 @@ from kgr1.config import AgentSettings, ColdstartSettings, SamplingSettings
 from kgr1.datasets.expert import Step
 from kgr1.errors import GraphServerError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.grpo.arguments import computes_in_bfloat16
 from kgr1.grpo.batch import episode_tokens
 from kgr1.grpo.checkpoint import SafeCheckpoints, checkpoint_step, start_point
 from kgr1.grpo.journal import JsonlLog, StepReport
+from kgr1.grpo.logps import scored_tokens
 from kgr1.grpo.order import StagedSampler
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.grpo.stages import count_hops, pools
+from kgr1.grpo.tree_attention import takes_trees
 from kgr1.models.transformers import encode_prompt
 from kgr1.models.weights import LoadedModel
 from kgr1.types import Question, StopReason
@@ -142,11 +145,16 @@ class _ReplaySession:
 
 
 class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
-    """``transformers.Trainer`` with the output layer applied from the first learned token on."""
+    """``transformers.Trainer`` that computes no padding and no logits of tokens that are not learned.
+
+    Trajectories in one forward pass are laid out as a tree, as the episodes of a group are in GRPO; models that cannot
+    do that, and runs with several processes, compute the output layer from the first learned token on.
+    """
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole optimizer batch
     stages: Sequence[Sequence[int]] = ()
     """Places of the examples of each stage; empty for one order of all of them."""
+    shares_tokens = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if not self.stages:
@@ -160,6 +168,14 @@ class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
     ) -> Any:
         """Mean negative log-likelihood over the ``num_items_in_batch`` learned tokens of the optimizer batch."""
         labels = inputs["labels"]
+        if self.shares_tokens and not return_outputs:
+            learned = labels[:, 1:] != IGNORED
+            with self.accelerator.autocast():
+                tokens = scored_tokens(
+                    model, inputs["input_ids"], inputs["attention_mask"], learned.shape[1], learned
+                )
+            logps = torch.log_softmax(tokens.logits.float(), dim=-1)[tokens.which, tokens.targets]
+            return -logps.sum() / num_items_in_batch
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])
         keep = labels.shape[1] - first + 1
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep)
@@ -210,7 +226,7 @@ def train_coldstart(
         stages = pools([example.hops for example in examples], settings.stages, 1, "trajectories")
     checkpoint = start_point(out, resume=resume)
     set_seed(settings.seed)  # a new adapter begins with random numbers
-    model = _trainable(loaded, settings.lora_rank)
+    model = _trainable(loaded, settings)
     trainer = ColdstartTrainer(
         model=model,
         args=_arguments(out, settings),
@@ -219,6 +235,8 @@ def train_coldstart(
         callbacks=_callbacks(out, checkpoint, on_step),
     )
     trainer.stages = stages
+    # With several processes the model is wrapped, and only calls through the wrapper synchronise gradients.
+    trainer.shares_tokens = trainer.accelerator.num_processes == 1 and takes_trees(model)
     trainer.model_accepts_loss_kwargs = True  # compute_loss takes the number of tokens, whatever the model takes
     trainer.train_from(checkpoint)
     if trainer.is_world_process_zero():
@@ -227,10 +245,17 @@ def train_coldstart(
     return out / "policy"
 
 
-def _trainable(loaded: LoadedModel, rank: int) -> Any:
-    if hasattr(loaded.model, "peft_config") or rank == 0:
-        return loaded.model
-    return get_peft_model(loaded.model, lora_config(rank))
+def _trainable(loaded: LoadedModel, settings: ColdstartSettings) -> Any:
+    model = loaded.model
+    if not hasattr(model, "peft_config"):
+        if settings.lora_rank == 0:
+            return model
+        model = get_peft_model(model, lora_config(settings.lora_rank))
+    if computes_in_bfloat16(settings.dtype):
+        for weight in model.parameters():
+            if not weight.requires_grad:  # otherwise they would be converted anew in every forward pass
+                weight.data = weight.data.to(torch.bfloat16)
+    return model
 
 
 def _arguments(out: Path, settings: ColdstartSettings) -> TrainingArguments:
@@ -259,7 +284,7 @@ def _arguments(out: Path, settings: ColdstartSettings) -> TrainingArguments:
         logging_steps=1,
         report_to=["tensorboard"],
         use_cpu=not cuda,
-        bf16=cuda,
+        bf16=computes_in_bfloat16(settings.dtype),
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
         disable_tqdm=True,

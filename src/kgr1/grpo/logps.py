@@ -10,6 +10,7 @@ tokens, u distinct places that predict them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +34,38 @@ def shared_prefix_logps(
     ``scored`` (B, C) picks the completion tokens of interest (default: all that are not padding). Entropies carry no
     gradient. ``model`` is a causal language model or a ``PeftModel`` that :func:`kgr1.grpo.tree_attention.takes_trees`.
     """
+    tokens = scored_tokens(model, input_ids, padding_mask, completion_length, scored)
+    distribution = torch.log_softmax(tokens.logits.float() / temperature, dim=-1)  # (u, V)
+    values = distribution[tokens.which, tokens.targets]
+    with torch.no_grad():
+        entropy = -(distribution.exp() * distribution).sum(dim=-1)[tokens.which]
+    empty = input_ids.new_zeros((len(input_ids), completion_length), dtype=torch.float32)
+    at = (tokens.row, tokens.column)
+    return empty.index_put(at, values), empty.index_put(at, entropy)
+
+
+@dataclass(frozen=True)
+class ScoredTokens:
+    """The scored tokens ``targets`` (n,) of ``row`` and ``column`` (n,) of the completions.
+
+    Token i is predicted by ``logits[which[i]]``; ``logits`` are (u, V).
+    """
+
+    logits: torch.Tensor
+    which: torch.Tensor
+    targets: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+
+
+def scored_tokens(
+    model: Any,
+    input_ids: torch.Tensor,
+    padding_mask: torch.Tensor,
+    completion_length: int,
+    scored: torch.Tensor | None = None,
+) -> ScoredTokens:
+    """The logits that predict the scored tokens, each once; arguments as for :func:`shared_prefix_logps`."""
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     prompt_length = input_ids.shape[1] - completion_length
     mask = padding_mask.bool()
@@ -41,14 +74,9 @@ def shared_prefix_logps(
     rows = [ids[real][:-1].tolist() for ids, real in zip(input_ids, mask, strict=True)]
     tree = build_tree(rows)
     hidden = forward_tree(inner, tree)  # (N, D)
-    row, column = scored.nonzero(as_tuple=True)  # (n,) both
+    row, column = scored.nonzero(as_tuple=True)
     prompts = mask[:, :prompt_length].sum(dim=1).tolist()
     before = [tree.places[r][prompts[r] - 1 + c] for r, c in zip(row.tolist(), column.tolist(), strict=True)]
     places, which = torch.unique(torch.tensor(before, dtype=torch.long, device=hidden.device), return_inverse=True)
-    logits = inner.get_output_embeddings()(hidden[places]).float() / temperature  # (u, V)
-    distribution = torch.log_softmax(logits, dim=-1)
-    values = distribution[which, input_ids[:, prompt_length:][row, column]]
-    with torch.no_grad():
-        entropy = -(distribution.exp() * distribution).sum(dim=-1)[which]
-    empty = input_ids.new_zeros(scored.shape, dtype=torch.float32)
-    return empty.index_put((row, column), values), empty.index_put((row, column), entropy)
+    logits = inner.get_output_embeddings()(hidden[places])
+    return ScoredTokens(logits, which, input_ids[:, prompt_length:][row, column], row, column)
