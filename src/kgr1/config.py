@@ -25,6 +25,8 @@ from kgr1.errors import SettingsError
 from kgr1.types import Record
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DEFAULT_AGENT = "kg-r1-135m"
+"""The trained agent that is installed with the package, an adapter of the default model."""
 
 
 def _growing(stages: tuple[int, ...]) -> tuple[int, ...]:
@@ -64,6 +66,7 @@ class SamplingSettings(Record):
     temperature: float = Field(default=0.0, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int = 0
+    dtype: NumberType = Field(default="auto", description="of a model in this process")
 
 
 class RewardSettings(Record):
@@ -183,12 +186,21 @@ class Settings(Record):
 R = TypeVar("R", bound=Record)
 
 
-def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    usual: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """Read a TOML file (or the defaults) and apply overrides such as ``agent.max_turns=7``.
 
-    Raises :class:`SettingsError` for a file that cannot be read, an unknown key or a value out of range.
+    ``usual`` holds tables that take the place of the defaults. Raises :class:`SettingsError` for a file that cannot be
+    read, an unknown key or a value out of range.
     """
     data = {} if path is None else read_toml(path, "settings file")
+    for table, values in (usual or {}).items():
+        given = data.get(table, {})
+        data[table] = {**values, **given} if isinstance(given, dict) else given
     for override in overrides:
         _apply(data, override)
     return validate(Settings, data, source=str(path) if path else "command line")

@@ -26,6 +26,7 @@ from kgr1.grpo.coldstart import (  # noqa: E402
     collate,
     train_coldstart,
 )
+from kgr1.models.pretrained import agent_settings  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy, encode_prompt  # noqa: E402
 from kgr1.models.weights import load_model, load_tokenizer  # noqa: E402
 from kgr1.types import GoldAnswer, Observation, Question, StopReason  # noqa: E402
@@ -145,6 +146,41 @@ def test_the_loss_is_that_of_transformers(tiny_model: Path, tmp_path: Path, toke
         model(**batch).loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
         assert rows[0]["grad_norm"] == pytest.approx(norm.item(), rel=1e-3)
+
+
+def test_a_model_that_takes_no_trees_has_the_same_loss(tiny_model: Path, tmp_path: Path, tokenizer: Any) -> None:
+    def first_loss(name: str, attention: str) -> float:
+        rows: list[dict[str, float]] = []
+        settings = ColdstartSettings(epochs=1, batch_size=6, micro_batch_size=3, save_steps=99)
+        loaded = load_model(str(tiny_model))
+        loaded.model.set_attn_implementation(attention)
+        made = examples(tokenizer)
+        train_coldstart(loaded, made, tmp_path / name, settings, on_step=lambda s, n, v: rows.append(v))
+        return rows[0]["loss"]
+
+    assert first_loss("rows", "eager") == pytest.approx(first_loss("tree", "sdpa"), rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_in_bfloat16_what_is_trained_stays_float32(tiny_model: Path, tmp_path: Path, tokenizer: Any, rank: int) -> None:
+    rows: list[dict[str, float]] = []
+    loaded = load_model(str(tiny_model))
+    settings = ColdstartSettings(epochs=1, batch_size=6, lora_rank=rank, micro_batch_size=6, dtype="bfloat16")
+    folder = train_coldstart(loaded, examples(tokenizer), tmp_path, settings, on_step=lambda s, n, v: rows.append(v))
+    loss = load_model(str(tiny_model)).model(**collate(examples(tokenizer), tokenizer.pad_token_id)).loss.item()
+    assert rows[0]["loss"] == pytest.approx(loss, rel=2e-2)
+    assert rows[0]["loss"] != pytest.approx(loss, rel=1e-6)
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / ("adapter_model.safetensors" if rank else "model.safetensors"))
+    assert {value.dtype for value in saved.values()} == {torch.float32}
+
+
+def test_the_settings_of_the_agent_are_saved_with_the_policy(tiny_model: Path, tmp_path: Path, tokenizer: Any) -> None:
+    folder = train_coldstart(
+        load_model(str(tiny_model)), examples(tokenizer), tmp_path, ColdstartSettings(), agent=AGENT
+    )
+    assert AgentSettings.model_validate(agent_settings(str(folder))) == AGENT
 
 
 def test_a_new_adapter_depends_on_the_seed_alone(tiny_model: Path, tmp_path: Path, tokenizer: Any) -> None:

@@ -47,21 +47,28 @@ def ask(
     from kgr1.cli.loading import check_sampling, load_policy
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import open_graph, resolve_topics
-    from kgr1.config import DEFAULT_MODEL
+    from kgr1.config import DEFAULT_AGENT
     from kgr1.errors import GraphError, ModelError
     from kgr1.types import Question, StopReason
 
     if not question.strip():
         raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
-    check_sampling(model or DEFAULT_MODEL)
+    model = model or DEFAULT_AGENT
+    check_sampling(model)
     extra = ["agent.abstain=true"] if abstain else []
     settings = sampled_settings(
-        config, [*(overrides or ()), *extra], runs=runs, temperature=temperature, seed=seed, max_turns=max_turns
+        config,
+        [*(overrides or ()), *extra],
+        runs=runs,
+        temperature=temperature,
+        seed=seed,
+        max_turns=max_turns,
+        model=model,
     )
     with open_graph(graph) as opened, quiet_libraries():
         topics = resolve_topics(opened, topic) if topic else _find_topics(question, opened, quiet=as_json)
         asked = Question(id="ask", text=question, topics=topics, answers=())
-        policy = load_policy(model or DEFAULT_MODEL, max_rows=min(runs, 16), endpoint=settings.endpoint)
+        policy = load_policy(model, max_rows=min(runs, 16), endpoint=settings.endpoint, dtype=settings.sampling.dtype)
         episodes = asyncio.run(_play(asked, opened, policy, settings, runs, live=runs == 1 and not as_json))
     if as_json:
         emit(trace.as_json(asked, episodes, settings.agent))

@@ -29,7 +29,7 @@ from kgr1.cli.options import (
 
 if TYPE_CHECKING:
     from kgr1.cli.mixing import Material
-    from kgr1.config import Settings
+    from kgr1.config import AgentSettings, Settings
     from kgr1.datasets.expert import Step
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.grpo.coldstart import Example
@@ -104,7 +104,8 @@ def coldstart(
         loading.require(loading.TRAINING)
         loading.check_model(name)
         going_on = runs.prepare(target, record, resume=resume, force=force)
-        fine_tune(name, layout, target, settings, going_on=going_on)
+        agent = None if planner else settings.agent
+        fine_tune(name, layout, target, settings, agent=agent, going_on=going_on)
 
 
 def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:
@@ -201,7 +202,9 @@ def agent_layout(trajectories: list[tuple[Question, list[Step]]], graph: Knowled
     return layout
 
 
-def fine_tune(name: str, layout: Layout, target: Path, settings: Settings, *, going_on: bool) -> None:
+def fine_tune(
+    name: str, layout: Layout, target: Path, settings: Settings, *, agent: AgentSettings | None, going_on: bool
+) -> None:
     """Fine-tune a model on what ``layout`` makes, with a progress bar and a closing table."""
     from kgr1.cli.loading import no_stdout
     from kgr1.grpo.coldstart import train_coldstart
@@ -219,7 +222,9 @@ def fine_tune(name: str, layout: Layout, target: Path, settings: Settings, *, go
             bar.update(step, steps, {"loss": f"{losses[-1]:.3f}"} if losses else {})
 
         with keeping(lambda: what_is_kept(target, bar)), no_stdout():
-            policy = train_coldstart(loaded, examples, target, settings.coldstart, resume=going_on, on_step=report)
+            policy = train_coldstart(
+                loaded, examples, target, settings.coldstart, agent=agent, resume=going_on, on_step=report
+            )
         rows: list[tuple[str, str]] = [("examples", str(len(examples))), ("time", duration(bar.seconds))]
     if losses:
         rows.insert(1, ("loss, first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"))

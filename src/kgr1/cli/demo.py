@@ -126,7 +126,8 @@ def _coldstart(
     going_on = prepare(target, record, resume=not force, force=force)
     if not (target / POLICY).is_dir():
         trajectories = expert_trajectories(Material(graph, questions, {}), settings)
-        fine_tune(model, agent_layout(trajectories, graph, settings), target, settings, going_on=going_on)
+        layout = agent_layout(trajectories, graph, settings)
+        fine_tune(model, layout, target, settings, agent=settings.agent, going_on=going_on)
     return str(target / POLICY)
 
 

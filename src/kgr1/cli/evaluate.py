@@ -93,7 +93,7 @@ def evaluate(
     if policy == "oracle" and system != "agent":
         raise typer.BadParameter("the expert plays the agent's part only.", param_hint="--policy")
     check_sampling(model, planner)
-    settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed)
+    settings = sampled_settings(config, overrides, runs=runs, temperature=temperature, seed=seed, model=model)
     asked = load_question_set(
         questions,
         split=split,
@@ -122,8 +122,9 @@ def _player(
     from kgr1.baselines.systems import find_system
     from kgr1.cli.loading import load_client
 
-    client = load_client(model, max_rows=concurrency, endpoint=settings.endpoint)
-    second = load_client(planner, max_rows=1, endpoint=settings.endpoint) if planner is not None else None
+    dtype = settings.sampling.dtype
+    client = load_client(model, max_rows=concurrency, endpoint=settings.endpoint, dtype=dtype)
+    second = load_client(planner, max_rows=1, endpoint=settings.endpoint, dtype=dtype) if planner is not None else None
     player = find_system(system, client, second)
     record = described(model, system, planner, client=client, settings=settings)
     return system_runner(graph, player, client, settings), record
@@ -136,14 +137,15 @@ def described(
     from kgr1.cli.loading import describe
     from kgr1.cli.sources import is_url
 
-    record: dict[str, object] = {"policy": describe(model, client)}
+    dtype = settings.sampling.dtype
+    record: dict[str, object] = {"policy": describe(model, client, dtype=dtype)}
     if is_url(model):
         seen = settings.endpoint
         record["endpoint"] = {"context": seen.context, "continue_reply": seen.continue_reply}
     if system != "agent":
         record |= {"system": system, "baseline": settings.baseline.model_dump(mode="json")}
     if planner is not None:
-        record["planner"] = describe(planner)
+        record["planner"] = describe(planner, dtype=dtype)
     return record
 
 
@@ -184,7 +186,7 @@ def made_with(
         **described,
         "graph": {"name": info.name, "triples": info.triples},
         "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != getattr(usual, key)},
-        "sampling": settings.sampling.model_dump(mode="json"),
+        "sampling": settings.sampling.model_dump(mode="json", exclude={"dtype"}),  # the model's is recorded
     } | ({"topics": "linked"} if link else {})
 
 

@@ -66,7 +66,9 @@ def fingerprint(name: str) -> str:
 
     Sizes, beginnings and ends of the weight files: training changes all of a file, and large ones take long to read.
     """
-    path = Path(name).expanduser()
+    from kgr1.models.pretrained import policy_folder
+
+    path = policy_folder(name).expanduser()
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf"))
     if not files:
         return ""
@@ -81,13 +83,17 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()
 
 
-def load_policy(name: str, *, max_rows: int, endpoint: EndpointSettings | None = None) -> Policy:
+def load_policy(name: str, *, max_rows: int, endpoint: EndpointSettings | None = None, dtype: str = "auto") -> Policy:
     """The agent on a model, see :func:`load_client`."""
-    return load_client(name, max_rows=max_rows, endpoint=endpoint).policy()
+    return load_client(name, max_rows=max_rows, endpoint=endpoint, dtype=dtype).policy()
 
 
-def load_client(name: str, *, max_rows: int, endpoint: EndpointSettings | None = None) -> ModelClient:
-    """A model ready for use: in this process, on the GPU in bfloat16 if there is one, or behind an address.
+def load_client(
+    name: str, *, max_rows: int, endpoint: EndpointSettings | None = None, dtype: str = "auto"
+) -> ModelClient:
+    """A model ready for use: in this process, on the GPU if there is one, or behind an address.
+
+    ``dtype`` is the number type in this process; ``auto`` is bfloat16 on a GPU and float32 elsewhere.
 
     An address is that of an OpenAI-compatible server, with the name of the model behind ``#`` if it has several.
     """
@@ -98,7 +104,7 @@ def load_client(name: str, *, max_rows: int, endpoint: EndpointSettings | None =
 
     from kgr1.models.local import LocalClient
 
-    device, dtype = placement()
+    device, dtype = placement(dtype)
     with busy(f"Loading {name}"), torch.no_grad():
         return LocalClient.load(portable_name(name), dtype=dtype, device=device, max_rows=max_rows)
 
@@ -119,18 +125,19 @@ def check_sampling(*names: str | None) -> None:
         check_installed(SAMPLING)
 
 
-def describe(name: str, client: ModelClient | None = None) -> dict[str, str]:
+def describe(name: str, client: ModelClient | None = None, *, dtype: str = "auto") -> dict[str, str]:
     """What a run records about a model; of one behind an address, what the server calls it."""
     if is_url(name):
         return {"name": client.name if client is not None else name}
-    return {"name": portable_name(name), "dtype": placement()[1], "weights": fingerprint(name)}
+    return {"name": portable_name(name), "dtype": placement(dtype)[1], "weights": fingerprint(name)}
 
 
-def placement() -> tuple[str, str]:
+def placement(dtype: str = "auto") -> tuple[str, str]:
     """Device and number type for sampling."""
     import torch
 
-    return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    return device, usual if dtype == "auto" else dtype
 
 
 @contextlib.contextmanager

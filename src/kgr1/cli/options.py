@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -100,21 +100,39 @@ def sampled_settings(
     temperature: float | None,
     seed: int | None,
     max_turns: int | None = None,
+    model: str | None = None,
 ) -> Settings:
-    """Settings for ``runs`` runs of each question; several runs are drawn at temperature 1 unless one is named."""
+    """Settings for ``runs`` runs of each question; several runs are drawn at temperature 1 unless one is named.
+
+    A ``model`` that was saved with the settings of its agent brings them along, in the place of the defaults.
+    """
     extra = [] if max_turns is None else [f"agent.max_turns={max_turns}"]
     extra += [] if seed is None else [f"sampling.seed={seed}"]
     extra += [] if temperature is None else [f"sampling.temperature={temperature}"]
-    settings = resolve_settings(config, overrides, *extra)
+    usual = _trained_with(model)
+    settings = resolve_settings(config, overrides, *extra, usual=usual)
     if runs == 1 or settings.sampling.temperature > 0:
         return settings
     if temperature is not None:
         raise typer.BadParameter("several runs at temperature 0 are all the same.", param_hint="--temperature")
-    return resolve_settings(config, overrides, *extra, "sampling.temperature=1.0")
+    return resolve_settings(config, overrides, *extra, "sampling.temperature=1.0", usual=usual)
 
 
-def resolve_settings(config: Path | None, overrides: Sequence[str] | None, *extra: str) -> Settings:
+def _trained_with(model: str | None) -> dict[str, dict[str, Any]]:
+    """The tables of settings that a model was saved with."""
+    from kgr1.models.pretrained import agent_settings
+
+    found = {} if model is None else agent_settings(model)
+    return {"agent": found} if found else {}
+
+
+def resolve_settings(
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    *extra: str,
+    usual: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """The settings of a run: defaults, then the file, then ``--set``, then ``extra`` (options of their own)."""
     from kgr1.config import load_settings
 
-    return load_settings(config, [*(overrides or ()), *extra])
+    return load_settings(config, [*(overrides or ()), *extra], usual=usual)

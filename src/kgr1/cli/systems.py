@@ -11,7 +11,7 @@ from kgr1.cli.options import SystemName
 from kgr1.errors import SettingsError
 
 if TYPE_CHECKING:
-    from kgr1.config import EndpointSettings, Settings
+    from kgr1.config import Settings
     from kgr1.evaluation.run import EpisodeRunner
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.models.client import ModelClient
@@ -63,19 +63,20 @@ class Models:
     """
 
     paused: Callable[[], AbstractContextManager[None]] = nullcontext
-    _loaded: dict[tuple[str, int], ModelClient] = field(default_factory=dict)
+    _loaded: dict[tuple[str, int, str], ModelClient] = field(default_factory=dict)
 
-    def clients(self, names: Sequence[str], max_rows: int, endpoint: EndpointSettings) -> list[ModelClient]:
+    def clients(self, names: Sequence[str], max_rows: int, settings: Settings) -> list[ModelClient]:
         """Models that are ready for sampling; those of the cell before that are not among them are let go."""
         from kgr1.cli.loading import load_client
 
-        wanted = [(name, max_rows) for name in names]
+        dtype = settings.sampling.dtype
+        wanted = [(name, max_rows, dtype) for name in names]
         for key in self._loaded.keys() - set(wanted):
             del self._loaded[key]
-        for name, rows in wanted:
-            if (name, rows) not in self._loaded:
+        for key in wanted:
+            if key not in self._loaded:
                 with self.paused():
-                    self._loaded[name, rows] = load_client(name, max_rows=rows, endpoint=endpoint)
+                    self._loaded[key] = load_client(key[0], max_rows=max_rows, endpoint=settings.endpoint, dtype=dtype)
         return [self._loaded[key] for key in wanted]
 
 
@@ -96,12 +97,12 @@ def _with_model(kind: str) -> Callable[[Setup], System]:
         check_sampling(*names)
 
         def start() -> EpisodeRunner:
-            clients = setup.models.clients(names, setup.concurrency, setup.settings.endpoint)
+            clients = setup.models.clients(names, setup.concurrency, setup.settings)
             system = find_system(kind, *clients)
             return system_runner(setup.graph, system, clients[0], setup.settings)
 
         # A server tells the name of its model; loading one into this process is put off.
-        client = setup.models.clients([model], setup.concurrency, setup.settings.endpoint)[0] if is_url(model) else None
+        client = setup.models.clients([model], setup.concurrency, setup.settings)[0] if is_url(model) else None
         return System(described(names[0], kind, *names[1:], client=client, settings=setup.settings), start)
 
     return make

@@ -171,9 +171,7 @@ class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
         if self.shares_tokens and not return_outputs:
             learned = labels[:, 1:] != IGNORED
             with self.accelerator.autocast():
-                tokens = scored_tokens(
-                    model, inputs["input_ids"], inputs["attention_mask"], learned.shape[1], learned
-                )
+                tokens = scored_tokens(model, inputs["input_ids"], inputs["attention_mask"], learned.shape[1], learned)
             logps = torch.log_softmax(tokens.logits.float(), dim=-1)[tokens.which, tokens.targets]
             return -logps.sum() / num_items_in_batch
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])
@@ -209,15 +207,16 @@ def train_coldstart(
     out: Path,
     settings: ColdstartSettings,
     *,
+    agent: AgentSettings | None = None,
     resume: bool = False,
     on_step: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Path:
     """Fine-tune ``loaded`` on ``examples`` and save the result in ``out``; returns the folder to load it from.
 
-    With ``lora_rank`` the result is an adapter, otherwise a whole model. ``resume`` goes on from the newest complete
-    checkpoint in ``out``. ``on_step`` gets the step, the number of steps and the logged values.
-    Raises :class:`kgr1.errors.CheckpointError` if a checkpoint cannot be written, or if ``out`` holds one and
-    ``resume`` was not asked for.
+    ``agent`` is what the examples were laid out with, and is saved with the policy. With ``lora_rank`` the result is
+    an adapter, otherwise a whole model. ``resume`` goes on from the newest complete checkpoint in ``out``. ``on_step``
+    gets the step, the number of steps and the logged values. Raises :class:`kgr1.errors.CheckpointError` if a
+    checkpoint cannot be written, or if ``out`` holds one and ``resume`` was not asked for.
     """
     if not examples:
         raise SettingsError("There is no expert trajectory to train on; check the questions and the graph.")
@@ -240,7 +239,7 @@ def train_coldstart(
     trainer.model_accepts_loss_kwargs = True  # compute_loss takes the number of tokens, whatever the model takes
     trainer.train_from(checkpoint)
     if trainer.is_world_process_zero():
-        save_policy(trainer.model, loaded.tokenizer, out / "policy")
+        save_policy(trainer.model, loaded.tokenizer, out / "policy", agent)
     trainer.accelerator.wait_for_everyone()
     return out / "policy"
 

@@ -133,7 +133,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]
         best = trainer.out / "best.json"
         known = json.loads(best.read_text("utf-8"))["f1"] if best.is_file() and state.global_step else -1.0
         if f1 > known and state.is_world_process_zero:
-            save_policy(model, trainer.processing_class, trainer.out / "best")
+            save_policy(model, trainer.processing_class, trainer.out / "best", trainer.settings.agent)
             write_json(best, {"step": state.global_step, "f1": f1})
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from peft import LoraConfig
 
+from kgr1.config import AgentSettings
 from kgr1.grpo.checkpoint import failure, is_write_error, sync_files, working_name
+from kgr1.models.pretrained import write_agent_settings
 
 
 def lora_config(rank: int) -> LoraConfig:
@@ -17,11 +19,11 @@ def lora_config(rank: int) -> LoraConfig:
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-def save_policy(model: Any, tokenizer: Any, target: Path) -> Path:
+def save_policy(model: Any, tokenizer: Any, target: Path, agent: AgentSettings | None = None) -> Path:
     """Save a trained model or adapter as a complete folder or not at all (written aside, flushed, then renamed).
 
-    An adapter names its base model; a whole model comes with its tokenizer. Raises
-    :class:`kgr1.errors.CheckpointError` if it cannot be written.
+    An adapter names its base model; a whole model comes with its tokenizer. ``agent`` is what an agent was trained
+    with, for the commands that ask it. Raises :class:`kgr1.errors.CheckpointError` if the folder cannot be written.
     """
     work = working_name(target)
     earlier = working_name(target.with_name(f"{target.name}-earlier"))
@@ -33,6 +35,8 @@ def save_policy(model: Any, tokenizer: Any, target: Path) -> Path:
         else:
             model.save_pretrained(str(work))
             tokenizer.save_pretrained(str(work))
+        if agent is not None:
+            write_agent_settings(work, agent)
         sync_files(work)
         if target.exists():
             os.replace(target, earlier)

@@ -383,7 +383,7 @@ def train_grpo(
         trainer.add_callback(DevEvaluation(trainer, dev_questions[: settings.train.eval_questions]))
     trainer.train_from(checkpoint)
     if trainer.is_world_process_zero():
-        save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy")
+        save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy", settings.agent)
     trainer.accelerator.wait_for_everyone()
     if alarm.reason is not None and on_alarm is not None:
         on_alarm(alarm.reason)

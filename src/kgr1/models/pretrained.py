@@ -1,0 +1,48 @@
+"""The agent that is installed with the package, and the settings that a policy was trained with.
+
+A policy reads what its training showed it: as many turns, as long observations, relations in the same order. So the
+settings of the agent are saved beside its weights, and commands that ask a policy take them from there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kgr1.config import DEFAULT_AGENT, AgentSettings
+from kgr1.errors import ModelError
+
+FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
+SETTINGS_FILE = "agent.json"
+
+
+def policy_folder(name: str) -> Path:
+    """Where the model of this name would lie as a local folder; the agent of the package has a name of its own."""
+    path = Path(name)
+    return FOLDER if name == DEFAULT_AGENT and not path.exists() else path
+
+
+def agent_settings(name: str) -> dict[str, Any]:
+    """The table ``agent`` of the settings that a policy was saved with; empty for models that have none.
+
+    Raises :class:`ModelError` if the file is damaged.
+    """
+    file = policy_folder(name) / SETTINGS_FILE
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError:  # a model in one file
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is damaged; delete it, and name the agent's settings with --config.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} holds no settings; delete it, and name the agent's settings with --config.")
+    return found
+
+
+def write_agent_settings(folder: Path, agent: AgentSettings) -> None:
+    """Save what the agent was trained with in the folder of its policy."""
+    text = json.dumps(agent.model_dump(mode="json", exclude_defaults=True), indent=1, sort_keys=True)
+    (folder / SETTINGS_FILE).write_text(text + "\n", "utf-8")

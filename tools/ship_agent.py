@@ -1,0 +1,56 @@
+"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, and how it was asked.
+
+    python tools/ship_agent.py runs/agent/policy
+
+The model card beside the weights, README.md, is written by hand: what it says about numbers has to be measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from kgr1.config import DEFAULT_MODEL, AgentSettings
+from kgr1.models.pretrained import FOLDER, agent_settings, write_agent_settings
+from kgr1.models.weights import is_adapter, load_model
+
+LIMIT = 12 * 10**6
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def main() -> None:
+    """Convert, check and copy; nothing is replaced unless the result loads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("policy", type=Path, help="folder of a trained adapter, e.g. runs/agent/policy")
+    policy: Path = parser.parse_args().policy
+    if not is_adapter(policy):
+        parser.error(f"{policy} is no adapter; train with coldstart.lora_rank or train.lora_rank above 0")
+    config = json.loads((policy / CONFIG).read_text("utf-8"))
+    if config["base_model_name_or_path"] != DEFAULT_MODEL:
+        parser.error(f"the adapter belongs to {config['base_model_name_or_path']}, and the package to {DEFAULT_MODEL}")
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
+        save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
+        (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
+        asked = AgentSettings.model_validate(agent_settings(str(policy)) | {"abstain": True})
+        write_agent_settings(work, asked)
+        size = (work / WEIGHTS).stat().st_size
+        if size > LIMIT:
+            parser.error(f"the adapter has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; train one of smaller rank")
+        load_model(str(work))
+        FOLDER.mkdir(exist_ok=True)
+        for file in work.iterdir():
+            shutil.copyfile(file, FOLDER / file.name)
+    sys.stdout.write(f"{FOLDER}: {size / 1e6:.1f} MB; now evaluate it, and bring README.md up to date.\n")
+
+
+if __name__ == "__main__":
+    main()
