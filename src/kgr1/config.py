@@ -84,7 +84,7 @@ class ColdstartSettings(Record):
 
     trajectories: int = Field(default=240, ge=1)
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak; an adapter wants about three times as much")
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak; an adapter wants about ten times as much")
     batch_size: int = Field(default=4, ge=1, description="trajectories per optimizer step")
     micro_batch_size: int = Field(default=4, ge=1, description="trajectories per forward pass")
     lora_rank: int = Field(default=0, ge=0, description="rank of an adapter; 0 trains all weights")
