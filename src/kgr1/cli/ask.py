@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,22 +49,15 @@ def ask(
     from kgr1.cli.quiet import quiet_libraries
     from kgr1.cli.sources import open_graph, resolve_topics
     from kgr1.config import DEFAULT_AGENT
-    from kgr1.errors import GraphError, ModelError
-    from kgr1.types import Question, StopReason
+    from kgr1.types import Question
 
     if not question.strip():
         raise typer.BadParameter("the question is empty.", param_hint="QUESTION")
     model = model or DEFAULT_AGENT
     check_sampling(model)
-    extra = ["agent.abstain=true"] if abstain else []
+    given = [*(overrides or ()), *(["agent.abstain=true"] if abstain else [])]
     settings = sampled_settings(
-        config,
-        [*(overrides or ()), *extra],
-        runs=runs,
-        temperature=temperature,
-        seed=seed,
-        max_turns=max_turns,
-        model=model,
+        config, given, runs=runs, temperature=temperature, seed=seed, max_turns=max_turns, model=model
     )
     with open_graph(graph) as opened, quiet_libraries():
         topics = resolve_topics(opened, topic) if topic else _find_topics(question, opened, quiet=as_json)
@@ -78,6 +72,13 @@ def ask(
                 out.print(Text(f"Run {number} of {runs}", style="bold"))
                 trace.print_episode(episode)
         trace.print_answers(episodes, settings.agent)
+    _raise_if_all_failed(episodes)
+
+
+def _raise_if_all_failed(episodes: Sequence[Episode]) -> None:
+    from kgr1.errors import GraphError, ModelError
+    from kgr1.types import StopReason
+
     if all(episode.stop is StopReason.GRAPH_ERROR for episode in episodes):
         raise GraphError(episodes[0].error)
     if all(episode.stop is StopReason.POLICY_ERROR for episode in episodes):
