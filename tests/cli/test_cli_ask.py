@@ -26,6 +26,10 @@ TURNS = (
 )
 
 
+ALL = ("--set", "agent.abstain=false")
+"""The agent that answers unless another one is named withholds what it has no evidence for."""
+
+
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy with a known script in the place of a model."""
@@ -47,7 +51,7 @@ def episode(triples: list[tuple[str, str, str]], *texts: str) -> Episode:
 
 @pytest.mark.usefixtures("scripted")
 def test_the_way_and_the_facts_are_shown(run: Run, family: Path) -> None:
-    shown = run("ask", "Which descendants?", "-g", family, "--topic", "ada").stdout
+    shown = run("ask", "Which descendants?", "-g", family, "--topic", "ada", *ALL).stdout
     assert [line.rstrip() for line in shown.splitlines()] == [
         " 1 Who are her children?",
         '   get_tail_entities("Ada", "parent of")',
@@ -75,7 +79,7 @@ def test_several_runs_are_put_together(run: Run, family: Path) -> None:
 
 @pytest.mark.usefixtures("scripted")
 def test_json(run: Run, family: Path) -> None:
-    result = run("ask", "Which descendants?", "-g", family, "--topic", "Ada", "--json")
+    result = run("ask", "Which descendants?", "-g", family, "--topic", "Ada", "--json", *ALL)
     assert result.stdout.count("\n") == 1
     value = json.loads(result.stdout)
     assert value["topics"] == ["Ada"]
