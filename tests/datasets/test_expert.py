@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from small_graphs import FAMILY, load_triples
 
 from kgr1.datasets.cues import Cues
-from kgr1.datasets.expert import Step, expert_dataset, expert_steps, misspell
+from kgr1.datasets.expert import Habits, Step, expert_dataset, expert_steps, misspell
 from kgr1.datasets.paths import Hop, find_path
-from kgr1.datasets.phrasing import TEMPLATES, think
+from kgr1.datasets.phrasing import BRIEF, TEMPLATES, think
 from kgr1.datasets.plain import load_questions
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
@@ -80,6 +80,43 @@ def test_a_backward_hop_uses_the_head_operations(family: GraphStore) -> None:
     assert steps is not None
     assert steps[-1].answer is not None
     assert steps[-1].answer.names == ("Ada", "Luigi")
+
+
+def test_who_looks_outwards_first_shows_why_a_hop_goes_backward(family: GraphStore) -> None:
+    look = Habits(thoughts="brief", outwards_first=True)
+    question = ask(("^about", "^wrote"), ("Ada", "Luigi"), ("Engine",))
+    steps = expert_steps(question, family, random.Random(0), max_turns=9, habits=look)
+    assert calls(steps) == [
+        'get_tail_relations("Engine")',
+        'get_head_relations("Engine")',
+        'get_head_entities("Engine", "about")',
+        'get_tail_relations("Notes")',
+        'get_head_relations("Notes")',
+        'get_head_entities("Notes", "wrote")',
+        'get_head_entities("Sketch", "wrote")',
+    ]
+    assert steps is not None
+    replay(question, steps, family, 9)
+    assert [step.think for step in steps[:3]] == [
+        "I list the relations first.",
+        "Nothing fits, so I look inwards.",
+        "One of these fits.",
+    ]
+    assert not any(step.mistake for step in steps)  # to be imitated
+    forward = ask(("spouse", "nationality"), ("England",))
+    plain = expert_steps(forward, family, random.Random(0), max_turns=5, habits=look)
+    assert calls(plain) == calls(solve(forward, family))
+    for seed in range(20):
+        fixed = expert_steps(forward, family, random.Random(seed), max_turns=6, recovery=True, habits=look)
+        assert not any(call.startswith("get_head") for call in calls(fixed))
+
+
+def test_who_looks_outwards_first_gives_up_where_both_ways_have_the_relation() -> None:
+    graph = GraphStore.from_triples([("a", "likes", "b"), ("b", "likes", "c")])
+    question = ask(("^likes",), ("a",), ("b",))
+    assert solve(question, graph) is not None
+    habits = Habits(outwards_first=True)
+    assert expert_steps(question, graph, random.Random(0), max_turns=7, habits=habits) is None
 
 
 def test_branching_asks_every_entity_but_lists_relations_once(family: GraphStore) -> None:
@@ -167,6 +204,28 @@ def test_among_equal_paths_the_words_of_the_question_decide() -> None:
     assert find_path(question, graph) == (("a",), [(Hop("born in"),)])
 
 
+def test_among_paths_without_such_words_the_one_along_the_relations_wins() -> None:
+    graph = GraphStore.from_triples([("x", "about", "a"), ("a", "zone", "x")])
+    assert find_path(ask((), ("x",), ("a",)), graph) == (("a",), [(Hop("zone"),)])
+
+
+def test_questions_without_gold_paths_get_cues() -> None:
+    triples = [(f"film{i}", relation, f"{relation} {i}") for i in range(40) for relation in ("director", "genre")]
+    questions = [
+        ask((), (f"{relation} {i}",), (f"film{i}",)).model_copy(
+            update={"id": f"{relation}{i}", "text": f"{word} film{i}?"}
+        )
+        for i in range(40)
+        for relation, word in (("director", "who shot"), ("genre", "what kind is"))
+    ]
+    dataset = expert_dataset(
+        questions, GraphStore.from_triples(triples), count=30, seed=0, max_turns=5, recovery_share=0.0
+    )
+    words = {"director": "shot", "genre": "kind"}
+    assert len(dataset) == 30
+    assert all(f'"{words[question.gold_path[0]]}"' in steps[1].think for question, steps in dataset)
+
+
 def test_relations_seen_before_can_be_reused_to_save_turns() -> None:
     graph = GraphStore.from_triples([("a", "next", "b"), ("b", "next", "c"), ("c", "next", "d")])
     question = ask(("next", "next", "next"), ("d",), ("a",))
@@ -228,6 +287,16 @@ def test_every_situation_has_several_wordings_and_braces_are_safe() -> None:
         assert len(set(templates)) >= 2, situation
         text = think(situation, rng, topic="{relation}", relation="{cue}", cue="{0}")
         assert "{topic}" not in text
+
+
+def test_every_situation_has_one_brief_wording() -> None:
+    rng = random.Random(0)
+    assert BRIEF.keys() == TEMPLATES.keys()
+    for situation in BRIEF:
+        text = think(situation, rng, relation="r", cue="word", time="1990", thoughts="brief")
+        assert text == think(situation, rng, relation="r", cue="word", time="1990", thoughts="brief")
+        assert len(text.split()) <= 10
+        assert ("word" in text) == ("cue" in situation or situation == "guess_relation")
 
 
 def test_a_result_that_the_backend_cut_is_not_trusted() -> None:

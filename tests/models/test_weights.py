@@ -154,6 +154,14 @@ def test_an_adapter_comes_back_as_it_was(tiny_model: Path, tmp_path: Path) -> No
     assert load_tokenizer(str(tmp_path / "adapter")).chat_template == merged.tokenizer.chat_template
 
 
+def test_an_adapter_is_folded_in_before_the_weights_are_rounded(tiny_model: Path, tmp_path: Path) -> None:
+    make_adapter(tiny_model, tmp_path / "adapter")
+    exact = load_model(str(tmp_path / "adapter")).model.state_dict()
+    rounded = load_model(str(tmp_path / "adapter"), dtype="bfloat16").model.state_dict()
+    assert exact.keys() == rounded.keys()
+    assert all(torch.equal(weight, exact[name].to(torch.bfloat16)) for name, weight in rounded.items())
+
+
 def test_an_adapter_saved_again_names_the_same_base(tiny_model: Path, tmp_path: Path) -> None:
     make_adapter(tiny_model, tmp_path / "one")
     apart = load_model(str(tmp_path / "one"), merge=False)

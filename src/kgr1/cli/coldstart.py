@@ -113,7 +113,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
 
     Raises :class:`kgr1.errors.DatasetError` if it can do none of a part.
     """
-    from kgr1.datasets.expert import expert_dataset
+    from kgr1.datasets.expert import Habits, expert_dataset
     from kgr1.datasets.mixture import quotas
     from kgr1.errors import DatasetError
 
@@ -132,6 +132,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                 recovery_share=settings.coldstart.recovery_share,
                 wander_share=settings.coldstart.wander_share,
                 early_share=settings.coldstart.early_share,
+                habits=Habits(settings.coldstart.thoughts, settings.coldstart.outwards_first),
             )
             if not found and shares[part]:
                 raise DatasetError(

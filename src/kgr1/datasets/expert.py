@@ -15,11 +15,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.early import stop_early
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
-from kgr1.datasets.phrasing import think
+from kgr1.datasets.phrasing import Thoughts, think
+from kgr1.datasets.walks import encode
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
@@ -31,6 +33,15 @@ MISTAKES = ("name", "relation", "branch", "direction")
 
 TIME_MISTAKE = "time"
 """One more where the path has a time: to leave it out."""
+
+
+class Habits(NamedTuple):
+    """How the expert writes and looks around."""
+
+    thoughts: Thoughts = "varied"
+    outwards_first: bool = False
+    """List the outgoing relations first, and the incoming ones where the former do not have what is needed. Which way a
+    hop goes cannot always be read from a question; this way what was shown decides and nothing has to be guessed."""
 
 
 class Step(Record):
@@ -52,6 +63,7 @@ def expert_steps(
     reuse_relations: bool = False,
     max_answers: int = 30,
     cues: Cues | None = None,
+    habits: Habits = Habits(),
 ) -> list[Step] | None:
     """Turns that solve the question, or None if the expert cannot do it in ``max_turns`` turns with the answer.
 
@@ -63,6 +75,7 @@ def expert_steps(
     expert skip a listing when an earlier one of the same direction has shown the relation, but only where the full
     walk would not fit. Questions with more than ``max_answers`` gold answers are not solved: a long list does not fit
     into an observation. With ``cues`` the thoughts name the word of the question that a relation stands for.
+    ``habits`` say how it words its thoughts and where it looks first.
     Raises :class:`kgr1.errors.GraphServerError` if the graph does not answer.
     """
     if not question.topics or not 0 < len(question.answers) <= max_answers:
@@ -76,13 +89,15 @@ def expert_steps(
     plans: list[tuple[str, int] | None] = [None]
     if recovery:
         hops = [hop for branch in branches for hop in branch]
-        plans = [(kind, number) for kind in MISTAKES for number in range(len(hops))]
+        # Who looks both ways in a fixed order has no direction to mistake.
+        kinds = [kind for kind in MISTAKES if kind != "direction" or not habits.outwards_first]
+        plans = [(kind, number) for kind in kinds for number in range(len(hops))]
         plans += [(TIME_MISTAKE, number) for number, hop in enumerate(hops) if hop.time is not None]
         rng.shuffle(plans)
     for plan in plans:
         for reuse in (False, True) if reuse_relations and plan is None else (False,):
             for without_topic in (False, True):
-                walk = _Walk(question, graph, rng, max_turns, plan, reuse, without_topic, cues)
+                walk = _Walk(question, graph, rng, max_turns, plan, reuse, without_topic, cues, habits)
                 steps = walk.run(list(zip(topics, branches, strict=False)))
                 if steps is not None:
                     return steps
@@ -100,6 +115,7 @@ def expert_dataset(
     reuse_relations: bool = False,
     wander_share: float = 0.0,
     early_share: float = 0.0,
+    habits: Habits = Habits(),
 ) -> list[tuple[Question, list[Step]]]:
     """Up to ``count`` solved questions with their steps, ``recovery_share`` of them with a mistake.
 
@@ -108,12 +124,14 @@ def expert_dataset(
 
     Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
     few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
-    it. The same arguments give the same trajectories.
+    it. The same arguments give the same trajectories. Paths are looked for before the cues are counted, so that
+    questions without ``gold_path`` have cues, too.
     """
     rng = random.Random(seed)
-    cues = Cues(questions)
     order = list(range(len(questions)))
     rng.shuffle(order)
+    questions = _with_paths(questions, order, graph, enough=2 * count, max_frontier=max_turns)
+    cues = Cues(questions)
     result: list[tuple[Question, list[Step]]] = []
     recovered = 0
     for index in order:
@@ -133,13 +151,30 @@ def expert_dataset(
             continue
         steps = None
         if other is question and recovered < recovery_share * (len(result) + 1):
-            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues)
+            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues, habits=habits)
             recovered += steps is not None
         if steps is None:
             reuse = reuse_relations and other is question
-            steps = expert_steps(other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words)
+            steps = expert_steps(other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words, habits=habits)
         if steps is not None:
             result.append((other, steps))
+    return result
+
+
+def _with_paths(
+    questions: Sequence[Question], order: Sequence[int], graph: KnowledgeGraph, *, enough: int, max_frontier: int
+) -> list[Question]:
+    """The questions, in their order, with the found paths of those that have none; ``enough`` of them are looked at.
+
+    Where no path was found the topics are gone, so that nobody looks again.
+    """
+    result = list(questions)
+    for index in [index for index in order if not questions[index].gold_path][:enough]:
+        question = questions[index]
+        if not question.topics or not question.answers:
+            continue
+        topics, branches = find_path(question, graph, max_frontier=max_frontier)
+        result[index] = question.model_copy(update={"topics": topics, "gold_path": encode(branches)})
     return result
 
 
@@ -159,6 +194,7 @@ class _Walk:
     reuse: bool
     without_topic: bool
     cues: Cues | None
+    habits: Habits
     steps: list[Step] = field(default_factory=list)
     seen: set[tuple[str, bool]] = field(default_factory=set)  # relations listed so far, with their direction
     hop_number: int = 0
@@ -180,7 +216,7 @@ class _Walk:
             situation = "answer_common"
         elif self.without_topic:
             situation = "answer_without_topic"
-        self.steps.append(Step(think=think(situation, self.rng), answer=Answer(names=names)))
+        self.steps.append(Step(think=self._think(situation), answer=Answer(names=names)))
         return self.steps
 
     def _branch(self, number: int, topic: str, hops: Sequence[Hop]) -> dict[str, str]:
@@ -202,23 +238,26 @@ class _Walk:
         mistake = self.plan[0] if self.plan is not None and self.plan[1] == self.hop_number else ""
         thought = ""
         if self.reuse and (hop.relation, hop.backward) in self.seen:
-            thought = think("known", self.rng, relation=hop.relation)
+            thought = self._think("known", relation=hop.relation)
         else:
             # Entities that were listed and do not have the relation are not asked for it.
             entities = entities[self._list_relations(entities, hop, situation, topic, mistake) :]
             thought = self._choice(hop)
             if mistake == "branch":
                 self._wrong_branch(entities[0], hop, thought)
-                thought = think("fix_branch", self.rng, relation=hop.relation)
+                thought = self._think("fix_branch", relation=hop.relation)
             elif mistake == TIME_MISTAKE:
                 self._forgotten_time(entities[0], hop)
-                thought = think("fix_time", self.rng, time=hop.time or "")
+                thought = self._think("fix_time", time=hop.time or "")
         found: dict[str, str] = {}
         for entity in entities:
             observation = self._ask(thought, hop.entities(entity))
             found.update(zip(observation.names, observation.ids, strict=True))
-            thought = think("branch", self.rng, relation=hop.relation)
+            thought = self._think("branch", relation=hop.relation)
         return found
+
+    def _think(self, situation: str, **words: str) -> str:
+        return think(situation, self.rng, thoughts=self.habits.thoughts, **words)
 
     def _cue(self, hop: Hop) -> str:
         found = self.cues and self.cues.find(self.question, str(hop), self.question.gold_path)
@@ -227,33 +266,39 @@ class _Walk:
     def _choice(self, hop: Hop) -> str:
         cue = self._cue(hop)
         situation = f"{'choose_cue' if cue else 'choose'}{'_time' if hop.time is not None else ''}"
-        return think(situation, self.rng, relation=hop.relation, cue=cue, time=hop.time or "")
+        return self._think(situation, relation=hop.relation, cue=cue, time=hop.time or "")
 
     def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
         """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""
-        direction = "head" if hop.backward else "tail"
+        inwards_later = self.habits.outwards_first and hop.backward
+        direction = "head" if hop.backward and not inwards_later else "tail"
         if situation == "next" and all(map(is_identifier, entities)):
             situation = "through"
         cue = self._cue(hop) if situation == "next" else ""
-        thought = think(
-            f"{situation}_cue_{direction}" if cue else f"{situation}_{direction}", self.rng, topic=topic, cue=cue
+        thought = self._think(
+            f"{situation}_cue_{direction}" if cue else f"{situation}_{direction}", topic=topic, cue=cue
         )
         if mistake == "name":
             self._wrong_name(entities[0], hop, thought)
-            thought = think("fix_name", self.rng)
+            thought = self._think("fix_name")
         elif mistake == "relation":
             self._guess(entities[0], hop)
-            thought = think("fix_relation", self.rng)
+            thought = self._think("fix_relation")
         elif mistake == "direction":
             other = "tail" if hop.backward else "head"
-            self._wrong_direction(entities[0], hop, think(f"{situation}_{other}", self.rng, topic=topic))
-            thought = think(f"fix_direction_{direction}", self.rng)
+            self._wrong_direction(entities[0], hop, self._think(f"{situation}_{other}", topic=topic))
+            thought = self._think(f"fix_direction_{direction}")
         for position, entity in enumerate(entities):
+            if inwards_later:
+                outgoing = self._ask(thought, Hop(hop.relation).relations(entity))
+                if hop.relation in outgoing.names:
+                    raise _GiveUpError  # nothing that was shown says that the other way is meant
+                thought = self._think("fix_direction_head")
             observation = self._ask(thought, hop.relations(entity))
             self.seen.update((name, hop.backward) for name in observation.names)
             if hop.relation in observation.names:
                 return position
-            thought = think("look_elsewhere", self.rng)
+            thought = self._think("look_elsewhere")
         raise _GiveUpError
 
     def _ask(self, thought: str, query: Query, *, mistake: bool = False) -> Observation:
@@ -276,7 +321,7 @@ class _Walk:
         if not words:
             raise _GiveUpError
         word = self.rng.choice(words)
-        thought = think("guess_relation", self.rng, cue=word)
+        thought = self._think("guess_relation", cue=word)
         if self._ask(thought, Hop(word, hop.backward).entities(entity), mistake=True).error is None:
             raise _GiveUpError
 
@@ -318,4 +363,4 @@ def misspell(name: str, rng: random.Random) -> str:
     return rng.choice(slips)
 
 
-__all__ = ["MISTAKES", "Step", "expert_dataset", "expert_steps", "misspell"]
+__all__ = ["MISTAKES", "Habits", "Step", "expert_dataset", "expert_steps", "misspell"]

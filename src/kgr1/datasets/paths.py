@@ -105,8 +105,8 @@ def find_path(
     """Topics and one path for each of them that lead to exactly the gold answers; both empty if none is found.
 
     First the shortest paths from single topics, in both directions; then, for two topics, intersections of one hop
-    from each. Among several of the same length the one that shares most words with the question wins, then the first
-    in sorted order. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops
+    from each. Among several of the same length the one that shares most words with the question wins, then the one
+    with fewest hops from tail to head, then the first in sorted order. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops
     after ``max_queries`` queries.
     """
     search = _Search(graph, question, max_queries)
@@ -123,7 +123,7 @@ def find_path(
         if not solutions and depth == 0 and len(levels) > 1:
             solutions = _intersections(question, levels)
         if solutions:
-            return max(solutions, key=lambda item: (search.overlap(item[1]), [-ord(c) for c in str(item)]))
+            return max(solutions, key=lambda item: (search.overlap(item[1]), *_tie(item)))
         levels = {
             topic: [(path, end) for path, end in level if len(end) <= max_frontier and topic not in end]
             for topic, level in levels.items()
@@ -167,6 +167,11 @@ def shortest_paths(
 
 
 _Walked = tuple[Path, dict[str, str]]
+
+
+def _tie(solution: tuple[tuple[str, ...], list[Path]]) -> tuple[int, list[int]]:
+    backward = sum(hop.backward for path in solution[1] for hop in path)
+    return -backward, [-ord(char) for char in str(solution)]
 
 
 def _intersections(

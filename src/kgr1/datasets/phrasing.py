@@ -1,4 +1,4 @@
-"""What the expert writes inside ``<think>``: short templates, several for each situation.
+"""What the expert writes inside ``<think>``: short templates, several for each situation, or one brief one.
 
 A sentence may name the topic, a relation that a result has shown, a word of the question and how many results came
 back. It never names an entity that was found, so it cannot leak an answer, and it says nothing that the walk does not
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 _PLACEHOLDER = re.compile(r"\{(topic|relation|cue|time)\}")
 
@@ -150,11 +151,51 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
 }
 """Situation -> sentences. Placeholders: ``{topic}``, ``{relation}``, ``{cue}`` (words of the question), ``{time}``."""
 
+_WHERE_TO = (("tail", "outwards"), ("head", "inwards"))
+
+BRIEF: Mapping[str, tuple[str, ...]] = {
+    # Which of several wordings comes is noise that a small model spends its gradient on, and each is paid for in every
+    # episode; one wording leaves only the choices to be learned.
+    **{f"start_{way}": ("I list the relations first.",) for way, _ in _WHERE_TO},
+    **{f"start_again_{way}": ("There is a second topic.",) for way, _ in _WHERE_TO},
+    **{f"next_{way}": ("The question goes on.",) for way, _ in _WHERE_TO},
+    **{f"next_cue_{way}": ('The question goes on to "{cue}".',) for way, _ in _WHERE_TO},
+    **{f"through_{way}": ("This has no name, so I go on.",) for way, _ in _WHERE_TO},
+    **{f"fix_direction_{way}": (f"Nothing fits, so I look {where}.",) for way, where in _WHERE_TO},
+    "look_elsewhere": ("Nothing fits here, so I try the next one.",),
+    "choose": ("One of these fits.",),
+    "choose_cue": ('The question asks for "{cue}".',),
+    "choose_time": ('Only "{time}" counts.',),
+    "choose_cue_time": ('The question asks for "{cue}", and only "{time}" counts.',),
+    "known": ("I know this relation already.",),
+    "branch": ("The same of the next one.",),
+    "answer_one": ("That was asked.",),
+    "answer_many": ("That was asked.",),
+    "answer_without_topic": ("That was asked, without the topic.",),
+    "answer_common": ("I keep what is in both.",),
+    "guess_relation": ('Perhaps "{cue}" is a relation.',),
+    "fix_relation": ("No such relation, so I list them.",),
+    "fix_name": ("I copy the name exactly.",),
+    "fix_branch": ("That does not fit, so I go back.",),
+    "fix_time": ('Only "{time}" counts.',),
+}
+"""The same situations in one short wording each."""
+
+Thoughts = Literal["varied", "brief"]
+_WORDINGS: Mapping[Thoughts, Mapping[str, tuple[str, ...]]] = {"varied": TEMPLATES, "brief": BRIEF}
+
 
 def think(
-    situation: str, rng: random.Random, *, topic: str = "", relation: str = "", cue: str = "", time: str = ""
+    situation: str,
+    rng: random.Random,
+    *,
+    topic: str = "",
+    relation: str = "",
+    cue: str = "",
+    time: str = "",
+    thoughts: Thoughts = "varied",
 ) -> str:
     """One sentence for a situation of :data:`TEMPLATES`; raises KeyError for an unknown one."""
     # One pass and not str.format: names from a graph may contain braces, or a placeholder.
     values = {"topic": topic, "relation": relation, "cue": cue, "time": time}
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], rng.choice(TEMPLATES[situation]))
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], rng.choice(_WORDINGS[thoughts][situation]))

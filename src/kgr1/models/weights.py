@@ -101,7 +101,8 @@ def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
     base_name = _adapter_base(path)
     if not any((path / name).is_file() for name in ADAPTER_FILES):
         raise ModelError(f"The adapter in {path} is incomplete: {ADAPTER_FILES[0]} is missing.")
-    model, tokenizer = _load_base(base_name, dtype)
+    # Sums of products round once this way; the adapter's own type is often narrower than that of its training.
+    model, tokenizer = _load_base(base_name, "float32" if merge else dtype)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "Found missing adapter keys")  # they would stay untrained
@@ -109,7 +110,8 @@ def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
     except Exception as error:  # damaged and unfit files raise many unrelated types
         raise ModelError(f"The adapter in {path} does not fit {base_name}: {first_line(error)}.") from error
     if merge:
-        model = model.merge_and_unload()
+        torch = require_training_extra("torch")
+        model = model.merge_and_unload().to(getattr(torch, dtype))
     return LoadedModel(model=model, tokenizer=tokenizer, name=str(path), base=base_name)
 
 
