@@ -44,6 +44,9 @@ class Habits(NamedTuple):
     hop goes cannot always be read from a question; this way what was shown decides and nothing has to be guessed."""
 
 
+USUAL = Habits()
+
+
 class Step(Record):
     """One turn of the expert: a thought and then either a query or the answer."""
 
@@ -63,7 +66,7 @@ def expert_steps(
     reuse_relations: bool = False,
     max_answers: int = 30,
     cues: Cues | None = None,
-    habits: Habits = Habits(),
+    habits: Habits = USUAL,
 ) -> list[Step] | None:
     """Turns that solve the question, or None if the expert cannot do it in ``max_turns`` turns with the answer.
 
@@ -115,7 +118,7 @@ def expert_dataset(
     reuse_relations: bool = False,
     wander_share: float = 0.0,
     early_share: float = 0.0,
-    habits: Habits = Habits(),
+    habits: Habits = USUAL,
 ) -> list[tuple[Question, list[Step]]]:
     """Up to ``count`` solved questions with their steps, ``recovery_share`` of them with a mistake.
 
@@ -155,7 +158,9 @@ def expert_dataset(
             recovered += steps is not None
         if steps is None:
             reuse = reuse_relations and other is question
-            steps = expert_steps(other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words, habits=habits)
+            steps = expert_steps(
+                other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words, habits=habits
+            )
         if steps is not None:
             result.append((other, steps))
     return result

@@ -106,8 +106,8 @@ def find_path(
 
     First the shortest paths from single topics, in both directions; then, for two topics, intersections of one hop
     from each. Among several of the same length the one that shares most words with the question wins, then the one
-    with fewest hops from tail to head, then the first in sorted order. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops
-    after ``max_queries`` queries.
+    with fewest hops from tail to head, then the first in sorted order. Paths that pass through more than
+    ``max_frontier`` entities are not followed, and the search stops after ``max_queries`` queries.
     """
     search = _Search(graph, question, max_queries)
     levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
