@@ -61,6 +61,7 @@ class Part(Record):
     generate: int = Field(default=400, ge=1, description="questions to make where there is no set")
     hops: tuple[int, ...] = Field(default=(1, 2, 3), description="of made questions")
     kinds: tuple[str, ...] = Field(default=KINDS, description="of made questions")
+    min_hops: int = Field(default=0, ge=0, description="questions of a set whose answers are nearer are left out")
     max_answers: int = Field(default=20, ge=1, description="questions with more answers are left out")
     entity_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     relation_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
@@ -165,7 +166,8 @@ class HeldOut:
 def _usable(question: Question, part: Part) -> bool:
     """Rewards are exact only where every gold answer is a node of the graph."""
     complete = all(gold.id is not None for gold in question.answers)
-    return bool(question.topics) and complete and 0 < len(question.answers) <= part.max_answers
+    near = question.hops is not None and question.hops < part.min_hops
+    return bool(question.topics) and complete and not near and 0 < len(question.answers) <= part.max_answers
 
 
 def _in_member(question: Question, member: str) -> Question:
