@@ -108,6 +108,14 @@ def test_questions_without_exact_rewards_are_left_out() -> None:
         mix([Source(part, graph, [lost])], seed=0, max_turns=5)
 
 
+def test_questions_whose_answers_are_near_can_be_left_out() -> None:
+    part = Part(name="people", graph="-", questions="-", min_hops=2)
+    questions = [asked(n).model_copy(update={"hops": hops}) for n, hops in ((2, 1), (3, 2), (4, 3), (5, None))]
+    mixture = mix([Source(part, GraphStore.from_triples(PEOPLE), questions)], seed=0, max_turns=7)
+    assert {question.hops for question in mixture.questions["people"]} == {2, 3, None}
+    assert mixture.dropped == {"people": 1}
+
+
 def test_the_same_arguments_give_the_same_questions() -> None:
     first, second = (mixed(entity_styles=["snake", "exchanged"]) for _ in range(2))
     assert first.questions == second.questions
