@@ -43,6 +43,10 @@ NumberType = Literal["auto", "float32", "bfloat16"]
 """``auto`` is bfloat16 on a GPU and float32 elsewhere."""
 
 
+Thoughts = Literal["varied", "brief"]
+"""How the expert words a situation: one of several sentences, or always the same short one."""
+
+
 class AgentSettings(Record):
     """How the agent talks to the graph (SPEC section 3)."""
 
@@ -89,7 +93,7 @@ class ColdstartSettings(Record):
     micro_batch_size: int = Field(default=4, ge=1, description="trajectories per forward pass")
     lora_rank: int = Field(default=0, ge=0, description="rank of an adapter; 0 trains all weights")
     recovery_share: float = Field(default=0.15, ge=0, le=1, description="trajectories with a mistake and its recovery")
-    thoughts: Literal["varied", "brief"] = Field(default="varied", description="the wording of the expert's thoughts")
+    thoughts: Thoughts = Field(default="varied", description="the wording of the expert's thoughts")
     outwards_first: bool = Field(default=False, description="list outgoing relations first, incoming ones if needed")
     wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
     early_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that answer one hop too early")

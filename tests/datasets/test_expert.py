@@ -223,7 +223,14 @@ def test_questions_without_gold_paths_get_cues() -> None:
     )
     words = {"director": "shot", "genre": "kind"}
     assert len(dataset) == 30
-    assert all(f'"{words[question.gold_path[0]]}"' in steps[1].think for question, steps in dataset)
+    assert all(f'"{words[question.id.rstrip("0123456789")]}"' in steps[1].think for question, steps in dataset)
+
+
+def test_a_question_is_asked_with_all_its_topics_whichever_the_found_path_starts_at(family: GraphStore) -> None:
+    question = ask((), ("Engine",), ("England", "Charles"))
+    ((asked, steps),) = expert_dataset([question], family, count=1, seed=0, max_turns=5, recovery_share=0.0)
+    assert asked == question
+    assert calls(steps)[0] == 'get_tail_relations("Charles")'
 
 
 def test_relations_seen_before_can_be_reused_to_save_turns() -> None:

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kgr1.config import Thoughts
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.early import stop_early
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
-from kgr1.datasets.phrasing import Thoughts, think
+from kgr1.datasets.phrasing import think
 from kgr1.datasets.walks import encode
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
@@ -133,8 +134,8 @@ def expert_dataset(
     rng = random.Random(seed)
     order = list(range(len(questions)))
     rng.shuffle(order)
-    questions = _with_paths(questions, order, graph, enough=2 * count, max_frontier=max_turns)
-    cues = Cues(questions)
+    known = _with_paths(questions, order, graph, enough=2 * count, max_frontier=max_turns)
+    cues = Cues(known)
     result: list[tuple[Question, list[Step]]] = []
     recovered = 0
     for index in order:
@@ -149,20 +150,22 @@ def expert_dataset(
         elif early_share and own.random() < early_share:
             other, words = stop_early(question, graph), cues
         else:
-            other, words = question, cues
+            other, words = known[index], cues
         if other is None:
             continue
         steps = None
-        if other is question and recovered < recovery_share * (len(result) + 1):
-            steps = expert_steps(question, graph, own, max_turns=max_turns, recovery=True, cues=cues, habits=habits)
+        own_path = other is known[index]
+        if own_path and recovered < recovery_share * (len(result) + 1):
+            steps = expert_steps(other, graph, own, max_turns=max_turns, recovery=True, cues=cues, habits=habits)
             recovered += steps is not None
         if steps is None:
-            reuse = reuse_relations and other is question
+            reuse = reuse_relations and own_path
             steps = expert_steps(
                 other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words, habits=habits
             )
         if steps is not None:
-            result.append((other, steps))
+            # The prompt names all topics, also those that the found path does not need.
+            result.append((question if own_path else other, steps))
     return result
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from typing import Literal
+
+from kgr1.config import Thoughts
 
 _PLACEHOLDER = re.compile(r"\{(topic|relation|cue|time)\}")
 
@@ -181,7 +182,6 @@ BRIEF: Mapping[str, tuple[str, ...]] = {
 }
 """The same situations in one short wording each."""
 
-Thoughts = Literal["varied", "brief"]
 _WORDINGS: Mapping[Thoughts, Mapping[str, tuple[str, ...]]] = {"varied": TEMPLATES, "brief": BRIEF}
 
 

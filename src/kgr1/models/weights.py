@@ -101,7 +101,7 @@ def _load_adapter(path: Path, *, dtype: str, merge: bool) -> LoadedModel:
     base_name = _adapter_base(path)
     if not any((path / name).is_file() for name in ADAPTER_FILES):
         raise ModelError(f"The adapter in {path} is incomplete: {ADAPTER_FILES[0]} is missing.")
-    # Sums of products round once this way; the adapter's own type is often narrower than that of its training.
+    # Weights and adapter are rounded once, after they were added; until then they take the memory of float32.
     model, tokenizer = _load_base(base_name, "float32" if merge else dtype)
     try:
         with warnings.catch_warnings():
