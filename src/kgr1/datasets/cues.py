@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from kgr1.datasets.paths import hops_of
 from kgr1.datasets.words import question_words, word_stems
@@ -40,16 +40,20 @@ class Cues:
             self._relations.update(relations)
             self._pairs.update((relation, word) for relation in relations for word in words)
 
-    def find(self, question: Question, relation: str, others: Sequence[str] = ()) -> str | None:
+    def find(
+        self, question: Question, relation: str, others: Sequence[str] = (), *, used: Collection[str] = ()
+    ) -> str | None:
         """The word of the question that speaks most clearly for a relation of its path (written as in ``gold_path``).
 
         A word of the relation itself comes first. None if no word speaks for it, or only words that speak as clearly
-        for one of the ``others`` on the path.
+        for one of the ``others`` on the path. Words in ``used`` are left out.
         """
         best, best_weight = None, 0.0
         stems = word_stems(relation)
         rivals = [other for other in hops_of(others) if other != relation]
         for word in question_words(question):
+            if word in used:
+                continue
             ratio, count = self.ratio(relation, word), self._pairs[relation, word]
             same = bool(word_stems(word) & stems)
             clearer = any(self.ratio(other, word) >= ratio for other in rivals)

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kgr1.config import Thoughts
+from kgr1.datasets.alignment import choose
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.early import stop_early
-from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
+from kgr1.datasets.paths import Hop, find_path, find_solutions, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
 from kgr1.datasets.walks import encode
 from kgr1.datasets.wander import wander
@@ -174,15 +175,17 @@ def _with_paths(
 ) -> list[Question]:
     """The questions, in their order, with the found paths of those that have none; ``enough`` of them are looked at.
 
-    Where no path was found the topics are gone, so that nobody looks again.
+    Of several paths that end at the answers, the one that fits the other questions is taken
+    (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that nobody looks again.
     """
     result = list(questions)
-    for index in [index for index in order if not questions[index].gold_path][:enough]:
-        question = questions[index]
-        if not question.topics or not question.answers:
-            continue
-        topics, branches = find_path(question, graph, max_frontier=max_frontier)
-        result[index] = question.model_copy(update={"topics": topics, "gold_path": encode(branches)})
+    places = [index for index in order if not questions[index].gold_path][:enough]
+    places = [index for index in places if questions[index].topics and questions[index].answers]
+    found = [find_solutions(questions[index], graph, max_frontier=max_frontier) for index in places]
+    chosen = choose([questions[index] for index in places], found)
+    for index, solution in zip(places, chosen, strict=True):
+        topics, paths = solution or ((), ())
+        result[index] = questions[index].model_copy(update={"topics": topics, "gold_path": encode(paths)})
     return result
 
 
@@ -206,6 +209,7 @@ class _Walk:
     steps: list[Step] = field(default_factory=list)
     seen: set[tuple[str, bool]] = field(default_factory=set)  # relations listed so far, with their direction
     hop_number: int = 0
+    quoted: set[str] = field(default_factory=set)  # cues of the hops that are done
 
     def run(self, branches: Sequence[tuple[str, Sequence[Hop]]]) -> list[Step] | None:
         """The steps for (topic, path) branches; None if this attempt does not end with the gold answers."""
@@ -262,14 +266,17 @@ class _Walk:
             observation = self._ask(thought, hop.entities(entity))
             found.update(zip(observation.names, observation.ids, strict=True))
             thought = self._think("branch", relation=hop.relation)
+        # A word that is quoted twice would hide that nothing is left to ask.
+        self.quoted.add(self._cue(hop))
         return found
 
     def _think(self, situation: str, **words: str) -> str:
         return think(situation, self.rng, thoughts=self.habits.thoughts, **words)
 
     def _cue(self, hop: Hop) -> str:
-        found = self.cues and self.cues.find(self.question, str(hop), self.question.gold_path)
-        return found or ""
+        if self.cues is None:
+            return ""
+        return self.cues.find(self.question, str(hop), self.question.gold_path, used=self.quoted) or ""
 
     def _choice(self, hop: Hop) -> str:
         cue = self._cue(hop)

@@ -94,6 +94,13 @@ def matches_gold(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> bool:
     return None not in hits and set(hits) == set(range(len(gold)))
 
 
+class Solution(NamedTuple):
+    """Topics and one path for each of them; the entities where all of them end are the gold answers."""
+
+    topics: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+
 def find_path(
     question: Question,
     graph: KnowledgeGraph,
@@ -104,31 +111,51 @@ def find_path(
 ) -> tuple[tuple[str, ...], list[Path]]:
     """Topics and one path for each of them that lead to exactly the gold answers; both empty if none is found.
 
+    The best of :func:`find_solutions`: that which shares most words with the question, then that with fewest hops from
+    tail to head, then the first in sorted order.
+    """
+    found = find_solutions(question, graph, max_hops=max_hops, max_frontier=max_frontier, max_queries=max_queries)
+    if not found:
+        return (), []
+    words = word_stems(question.text)
+    best = max(found, key=lambda item: (_overlap(item.paths, words), *_tie(item)))
+    return best.topics, list(best.paths)
+
+
+def find_solutions(
+    question: Question,
+    graph: KnowledgeGraph,
+    *,
+    max_hops: int = 3,
+    max_frontier: int = 20,
+    max_queries: int = 2000,
+) -> list[Solution]:
+    """All the shortest ways to exactly the gold answers.
+
     First the shortest paths from single topics, in both directions; then, for two topics, intersections of one hop
-    from each. Among several of the same length the one that shares most words with the question wins, then the one
-    with fewest hops from tail to head, then the first in sorted order. Paths that pass through more than
-    ``max_frontier`` entities are not followed, and the search stops after ``max_queries`` queries.
+    from each. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops after
+    ``max_queries`` queries.
     """
     search = _Search(graph, question, max_queries)
     levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
     for depth in range(max_hops):
-        solutions: list[tuple[tuple[str, ...], list[Path]]] = []
+        solutions: list[Solution] = []
         for topic, level in levels.items():
             walked = search.extend(level)
             for path, end in walked:
                 rest = {name: key for name, key in end.items() if name != topic}
                 if matches_gold(end, question.answers) or matches_gold(rest, question.answers):
-                    solutions.append(((topic,), [path]))
+                    solutions.append(Solution((topic,), (path,)))
             levels[topic] = walked
         if not solutions and depth == 0 and len(levels) > 1:
             solutions = _intersections(question, levels)
         if solutions:
-            return max(solutions, key=lambda item: (search.overlap(item[1]), *_tie(item)))
+            return solutions
         levels = {
             topic: [(path, end) for path, end in level if len(end) <= max_frontier and topic not in end]
             for topic, level in levels.items()
         }
-    return (), []
+    return []
 
 
 def shortest_paths(
@@ -148,6 +175,7 @@ def shortest_paths(
     order. ``backward`` also walks from tail to head. The bounds are those of :func:`find_path`.
     """
     search = _Search(graph, question, max_queries, backward=backward)
+    words = word_stems(question.text)
     gold = [{key for key in (a.id, a.label, *a.aliases) if key} for a in question.answers]
     levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
     for _ in range(max_hops):
@@ -161,7 +189,7 @@ def shortest_paths(
                     reached[path] = max(reached.get(path, (0, 0)), (hits, -len(end)))
             levels[topic] = [(path, end) for path, end in walked if len(end) <= max_frontier and topic not in end]
         if reached:
-            order = sorted(reached, key=lambda path: (*(-x for x in reached[path]), -search.overlap([path]), path))
+            order = sorted(reached, key=lambda path: (*(-x for x in reached[path]), -_overlap([path], words), path))
             return order[:most]
     return []
 
@@ -169,14 +197,18 @@ def shortest_paths(
 _Walked = tuple[Path, dict[str, str]]
 
 
-def _tie(solution: tuple[tuple[str, ...], list[Path]]) -> tuple[int, list[int]]:
-    backward = sum(hop.backward for path in solution[1] for hop in path)
-    return -backward, [-ord(char) for char in str(solution)]
+def _tie(solution: Solution) -> tuple[int, list[int]]:
+    backward = sum(hop.backward for path in solution.paths for hop in path)
+    return -backward, [-ord(char) for char in str((solution.topics, list(solution.paths)))]
 
 
-def _intersections(
-    question: Question, levels: Mapping[str, Sequence[_Walked]]
-) -> list[tuple[tuple[str, ...], list[Path]]]:
+def _overlap(paths: Sequence[Path], words: set[str]) -> float:
+    """Share of the relations' words that are among ``words``."""
+    own = {word for path in paths for hop in path for word in word_stems(hop.relation)}
+    return len(own & words) / max(1, len(own))
+
+
+def _intersections(question: Question, levels: Mapping[str, Sequence[_Walked]]) -> list[Solution]:
     """Pairs of one-hop paths from the first two topics whose common entities are the gold answers."""
     one, other = list(levels)[:2]
     gold = {key for answer in question.answers for key in (answer.label, answer.id, *answer.aliases)}
@@ -186,7 +218,7 @@ def _intersections(
         for topic in (one, other)
     }
     return [
-        ((one, other), [path, path_2])
+        Solution((one, other), (path, path_2))
         for path, end in near[one]
         for path_2, end_2 in near[other]
         if matches_gold({name: key for name, key in end.items() if name in end_2}, question.answers)
@@ -202,12 +234,6 @@ class _Search:
         self._graph_id = question.graph_id
         self._budget = budget
         self._memory: dict[Query, Observation] = {}
-        self._words = word_stems(question.text)
-
-    def overlap(self, paths: Sequence[Path]) -> float:
-        """Share of the relations' words that the question has, too."""
-        words = {word for path in paths for hop in path for word in word_stems(hop.relation)}
-        return len(words & self._words) / max(1, len(words))
 
     def extend(self, level: Sequence[_Walked]) -> list[_Walked]:
         """Every path of a level with one more hop; cut short when the query budget is spent."""
