@@ -332,6 +332,17 @@ def test_cues_are_learned_from_paths_and_ignore_what_speaks_for_another_relation
     assert cues.find(both, "child", both.gold_path) == "kid"
     assert cues.find(both, "nationality", both.gold_path) is None
     assert cues.find(both.model_copy(update={"text": "its nationalities"}), "nationality") == "nationalities"
+    assert cues.find(both, "spouse", both.gold_path, used={"darling"}) is None
+
+
+def test_no_word_of_the_question_is_quoted_for_two_hops() -> None:
+    graph = GraphStore.from_triples([("a", "land of birth", "b"), ("b", "land next to it", "c")])
+    question = ask(("land of birth", "land next to it"), ("c",), ("a",)).model_copy(
+        update={"text": "a land and a land"}
+    )
+    steps = solve(question, graph, cues=Cues([question]))
+    assert steps is not None
+    assert ['"land"' in step.think for step in steps] == [False, True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ p(r) of a relation that is walked from tail to head is lowered by :data:`AGAINST
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def choose(questions: Sequence[Question], candidates: Sequence[Sequence[Solution
         _Case(_words(question), tuple(_relations(found) for found in each))
         for question, each in zip(questions, candidates, strict=True)
     ]
-    alignment = Alignment(cases)
+    alignment = _Alignment(cases)
     result: list[Solution | None] = []
     for case, each in zip(cases, candidates, strict=True):
         scores = [alignment.log_likelihood(case.words, path) for path in case.paths]
@@ -61,27 +61,28 @@ class _Case(NamedTuple):
     paths: tuple[tuple[str, ...], ...]
 
 
-class Alignment:
+class _Alignment:
     """The fitted model; relations are hops as written in a gold path, so that both directions differ."""
 
     def __init__(self, cases: Sequence[_Case]) -> None:
-        usual = Counter(word for case in cases for word in case.words)
-        total = sum(usual.values()) or 1
-        self._usual = {word: count / total for word, count in usual.items()}
-        self._relations: Counter[str] = Counter()
-        self._words: dict[str, Counter[str]] = defaultdict(Counter)
-        for relation in {relation for case in cases for path in case.paths for relation in path}:
-            self._relations[relation] = 1
-            self._words[relation] = Counter(dict.fromkeys(word_stems(relation) & usual.keys(), OWN_WORDS))
-        self._own = {relation: Counter(words) for relation, words in self._words.items()}
-        self._seen = {relation: words.total() for relation, words in self._words.items()}
+        counts = Counter(word for case in cases for word in case.words)
+        self._usual = {word: count / counts.total() for word, count in counts.items()}
+        relations = {relation for case in cases for path in case.paths for relation in path}
+        self._own = {relation: dict.fromkeys(word_stems(relation) & counts.keys(), OWN_WORDS) for relation in relations}
+        self._set(dict.fromkeys(relations, 1.0), self._own)
         for _ in range(ROUNDS):
             self._round(cases)
+
+    def _set(self, relations: dict[str, float], words: dict[str, dict[str, float]]) -> None:
+        """Expected counts of relations, and of words by the relation that they are aligned with."""
+        self._relations, self._words = relations, words
+        self._total = sum(relations.values())
+        self._seen = {relation: sum(counts.values()) for relation, counts in words.items()}
 
     def log_likelihood(self, words: Sequence[str], path: Sequence[str]) -> float:
         """log P(path, words) up to a constant; larger is likelier."""
         value = sum(math.log(self._relations[relation] + 0.1) for relation in path)
-        value -= len(path) * math.log(self._relations.total() + 1)
+        value -= len(path) * math.log(self._total + 1)
         value -= AGAINST * sum(relation.startswith(BACKWARD) for relation in path)
         for word in words:
             shares = sum(self._share(word, relation) for relation in path)
@@ -90,11 +91,13 @@ class Alignment:
 
     def _share(self, word: str, relation: str) -> float:
         """t(w | r)."""
-        return (self._words[relation][word] + SMOOTHING * self._usual[word]) / (self._seen[relation] + SMOOTHING)
+        return (self._words[relation].get(word, 0.0) + SMOOTHING * self._usual[word]) / (
+            self._seen[relation] + SMOOTHING
+        )
 
     def _round(self, cases: Sequence[_Case]) -> None:
-        relations: Counter[str] = Counter()
-        words = {relation: Counter(own) for relation, own in self._own.items()}
+        relations = dict.fromkeys(self._own, 0.0)
+        words = {relation: dict(own) for relation, own in self._own.items()}
         for case in cases:
             scores = [self.log_likelihood(case.words, path) for path in case.paths]
             most = max(scores, default=0.0)
@@ -103,14 +106,14 @@ class Alignment:
                 posterior = weight / sum(weights)
                 if posterior < 1e-4:
                     continue
-                relations.update(dict.fromkeys(path, posterior))
+                for relation in set(path):
+                    relations[relation] += posterior
                 for word in case.words:
                     shares = {relation: self._share(word, relation) for relation in path}
                     everything = self._usual[word] + sum(shares.values())
                     for relation, share in shares.items():
-                        words[relation][word] += posterior * share / everything
-        self._relations, self._words = relations, defaultdict(Counter, words)
-        self._seen = {relation: counts.total() for relation, counts in words.items()}
+                        words[relation][word] = words[relation].get(word, 0.0) + posterior * share / everything
+        self._set(relations, words)
 
 
 def _words(question: Question) -> tuple[str, ...]:
