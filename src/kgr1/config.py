@@ -97,6 +97,7 @@ class ColdstartSettings(Record):
     outwards_first: bool = Field(default=False, description="list outgoing relations first, incoming ones if needed")
     wander_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that follow random relations")
     early_share: float = Field(default=0.0, ge=0, le=1, description="trajectories that answer one hop too early")
+    near_share: float = Field(default=0.0, ge=0, le=1, description="trajectories to about the answers of a question")
     stages: Stages = Field(default=(), description="most hops of each stage of a pass")
     dtype: NumberType = Field(default="auto", description="of forward passes; trained weights stay float32")
     seed: int = 0

@@ -132,6 +132,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                 recovery_share=settings.coldstart.recovery_share,
                 wander_share=settings.coldstart.wander_share,
                 early_share=settings.coldstart.early_share,
+                near_share=settings.coldstart.near_share,
                 habits=Habits(settings.coldstart.thoughts, settings.coldstart.outwards_first),
             )
             if not found and shares[part]:

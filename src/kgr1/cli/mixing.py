@@ -103,7 +103,9 @@ def _opened(path: Path, *, seed: int, max_turns: int) -> Iterator[Mixture]:
                 graphs[spec] = stack.enter_context(open_graph(spec))
             sources.append(Source(part, graphs[spec], _questions(part)))
         with busy("Mixing questions"):
-            mixed = mix(sources, seed=seed, max_turns=max_turns, held_out=held_out)
+            mixed = mix(
+                sources, seed=seed, max_turns=max_turns, held_out=held_out, held_out_topics=recipe.held_out_topics
+            )
         for name, found in mixed.questions.items():
             note(f"{name}: {len(found):,} questions, {mixed.dropped[name]:,} left out.")
         yield mixed

@@ -12,8 +12,9 @@ A mixture is a TOML file with one table per part::
 
 Each pair of styles makes a graph of its own with the part's questions rewritten to match. What dev and test splits ask
 about is kept out of every part: questions with a held-out text or topic are dropped, and made questions do not start
-at a held-out topic of any part. ``held_out = ["other/questions.jsonl"]`` at the top of the file fences off sets that
-are no part of the mixture, such as those of a graph that is left out to test transfer.
+at a held-out topic of any part. With ``held_out_topics = "graph"`` at the top of the file the topics of another graph's
+sets do not count: two graphs know different things about Germany. ``held_out = ["other/questions.jsonl"]`` there fences
+off sets that are no part of the mixture, such as those of a graph that is left out to test transfer.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -48,6 +49,9 @@ TRAIN_SHARE = 0.6
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+HeldOutTopics = Literal["all", "graph"]
+
+
 class Part(Record):
     """One source of questions and the graph that answers them."""
 
@@ -63,6 +67,9 @@ class Part(Record):
     kinds: tuple[str, ...] = Field(default=KINDS, description="of made questions")
     min_hops: int = Field(default=0, ge=0, description="questions of a set whose answers are nearer are left out")
     max_answers: int = Field(default=20, ge=1, description="questions with more answers are left out")
+    incomplete: bool = Field(
+        default=False, description="take the questions that the others leave out, without the answers not in the graph"
+    )
     entity_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     relation_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     skip_relations: tuple[str, ...] = Field(default=(), description="patterns of relations not to make questions of")
@@ -72,6 +79,7 @@ class Recipe(Record):
     """The parts of a mixture, and question sets that must not be trained on."""
 
     held_out: tuple[str, ...] = ()
+    held_out_topics: HeldOutTopics = Field(default="all", description="of all sets, or of those on the same graph only")
 
     part: tuple[Part, ...] = Field(min_length=1)
 
@@ -115,23 +123,36 @@ def load_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def mix(sources: Sequence[Source], *, seed: int, max_turns: int, held_out: Iterable[Question] = ()) -> Mixture:
+def mix(
+    sources: Sequence[Source],
+    *,
+    seed: int,
+    max_turns: int,
+    held_out: Iterable[Question] = (),
+    held_out_topics: HeldOutTopics = "all",
+) -> Mixture:
     """Put the parts together. The same arguments give the same questions.
 
-    ``held_out`` are questions of other sets that must not be trained on. Raises :class:`DatasetError` if no question is
-    left in a part.
+    ``held_out`` are questions of other sets that must not be trained on. With ``held_out_topics`` "graph" a question
+    of a set may start where a held-out one of another graph starts. Raises :class:`DatasetError` if no question is left
+    in a part.
     """
-    tests = [q for source in sources for q in source.questions if q.split != source.part.split]
-    fence = HeldOut([*tests, *held_out])
+    tests = {source.part.name: [q for q in source.questions if q.split != source.part.split] for source in sources}
+    everything = HeldOut([*chain.from_iterable(tests.values()), *held_out])
     members: dict[str, KnowledgeGraph] = {}
     questions: dict[str, list[Question]] = {}
     dev: dict[str, list[Question]] = {}
     dropped: dict[str, int] = {}
     for number, source in enumerate(sources):
         part = source.part
-        found = source.questions
+        found, fence = source.questions, everything
         if part.questions is None:
             found = _make(source, fence, seed + number, max_turns)
+        elif held_out_topics == "graph":
+            same = [other.part.name for other in sources if other.part.graph == part.graph]
+            fence = everything.only_topics_of(chain.from_iterable(tests[name] for name in same))
+        if part.incomplete:
+            found = [_within(question) for question in found if not _complete(question)]
         usable = [question for question in found if _usable(question, part)]
         train = [q for q in usable if q.split == part.split and not fence.holds(q)]
         if not train:
@@ -154,6 +175,12 @@ class HeldOut:
             self._texts.add(normalise(question.text))
             self._topics.update(map(normalise, question.topics))
 
+    def only_topics_of(self, questions: Iterable[Question]) -> HeldOut:
+        """All the texts, and the topics of some questions."""
+        other = HeldOut(questions)
+        other._texts |= self._texts
+        return other
+
     def holds(self, question: Question) -> bool:
         """True if training on the question would give away a held-out one."""
         return normalise(question.text) in self._texts or any(map(self.holds_topic, question.topics))
@@ -165,9 +192,18 @@ class HeldOut:
 
 def _usable(question: Question, part: Part) -> bool:
     """Rewards are exact only where every gold answer is a node of the graph."""
-    complete = all(gold.id is not None for gold in question.answers)
     near = question.hops is not None and question.hops < part.min_hops
-    return bool(question.topics) and complete and not near and 0 < len(question.answers) <= part.max_answers
+    fits = 0 < len(question.answers) <= part.max_answers
+    return bool(question.topics) and _complete(question) and not near and fits
+
+
+def _complete(question: Question) -> bool:
+    return all(gold.id is not None for gold in question.answers)
+
+
+def _within(question: Question) -> Question:
+    """The question with those of its answers that are nodes of the graph."""
+    return question.model_copy(update={"answers": tuple(gold for gold in question.answers if gold.id is not None)})
 
 
 def _in_member(question: Question, member: str) -> Question:

@@ -85,13 +85,28 @@ def hops_of(gold_path: Sequence[str]) -> list[str]:
 
 def matches_gold(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> bool:
     """True if the found entities (display name -> id) are exactly the gold ones, by id, label or alias."""
+    right, reached = _hits(found, gold)
+    return right == len(found) and reached == len(gold)
+
+
+def gold_f1(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> float:
+    """F1 of the found entities (display name -> id) against the gold ones, by id, label or alias."""
+    right, reached = _hits(found, gold)
+    if not right:
+        return 0.0
+    precision, recall = right / len(found), reached / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _hits(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> tuple[int, int]:
+    """How many of the found entities are gold answers, and how many gold answers are found."""
     index: dict[str, int] = {}
     for number, answer in enumerate(gold):
         for key in (answer.id, answer.label, *answer.aliases):
             if key is not None:
                 index.setdefault(key, number)
     hits = [index.get(key, index.get(name)) for name, key in found.items()]
-    return None not in hits and set(hits) == set(range(len(gold)))
+    return len(hits) - hits.count(None), len(set(hits) - {None})
 
 
 class Solution(NamedTuple):
@@ -126,36 +141,48 @@ def find_solutions(
     question: Question,
     graph: KnowledgeGraph,
     *,
+    least: float = 1.0,
     max_hops: int = 3,
     max_frontier: int = 20,
     max_queries: int = 2000,
-) -> list[Solution]:
-    """All the shortest ways to exactly the gold answers.
+) -> dict[Solution, dict[str, str]]:
+    """All the shortest ways to exactly the gold answers, and the entities (display name -> id) where they end.
 
     First the shortest paths from single topics, in both directions; then, for two topics, intersections of one hop
-    from each. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops after
+    from each. Where no way is exact, those with the best F1 against the gold answers, from ``least`` on, again the
+    shortest. Paths that pass through more than ``max_frontier`` entities are not followed, and the search stops after
     ``max_queries`` queries.
     """
     search = _Search(graph, question, max_queries)
     levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
+    best: dict[Solution, dict[str, str]] = {}
+    reached = 0.0
     for depth in range(max_hops):
-        solutions: list[Solution] = []
+        shorter = reached
         for topic, level in levels.items():
             walked = search.extend(level)
             for path, end in walked:
                 rest = {name: key for name, key in end.items() if name != topic}
-                if matches_gold(end, question.answers) or matches_gold(rest, question.answers):
-                    solutions.append(Solution((topic,), (path,)))
+                f1, found = max(((gold_f1(names, question.answers), names) for names in (end, rest)), key=_f1)
+                if f1 < least or f1 <= shorter or f1 < reached:
+                    continue
+                if f1 > reached:
+                    best, reached = {}, f1
+                best[Solution((topic,), (path,))] = found
             levels[topic] = walked
-        if not solutions and depth == 0 and len(levels) > 1:
-            solutions = _intersections(question, levels)
-        if solutions:
-            return solutions
+        if reached < 1.0 and depth == 0 and len(levels) > 1:
+            best = _intersections(question, levels) or best
+        if best and gold_f1(next(iter(best.values())), question.answers) == 1.0:
+            return best
         levels = {
             topic: [(path, end) for path, end in level if len(end) <= max_frontier and topic not in end]
             for topic, level in levels.items()
         }
-    return []
+    return best
+
+
+def _f1(scored: tuple[float, dict[str, str]]) -> float:
+    return scored[0]
 
 
 def shortest_paths(
@@ -208,7 +235,7 @@ def _overlap(paths: Sequence[Path], words: set[str]) -> float:
     return len(own & words) / max(1, len(own))
 
 
-def _intersections(question: Question, levels: Mapping[str, Sequence[_Walked]]) -> list[Solution]:
+def _intersections(question: Question, levels: Mapping[str, Sequence[_Walked]]) -> dict[Solution, dict[str, str]]:
     """Pairs of one-hop paths from the first two topics whose common entities are the gold answers."""
     one, other = list(levels)[:2]
     gold = {key for answer in question.answers for key in (answer.label, answer.id, *answer.aliases)}
@@ -217,12 +244,12 @@ def _intersections(question: Question, levels: Mapping[str, Sequence[_Walked]]) 
         topic: [item for item in levels[topic] if len(gold & {*item[1], *item[1].values()}) >= len(question.answers)]
         for topic in (one, other)
     }
-    return [
-        Solution((one, other), (path, path_2))
+    pairs = {
+        Solution((one, other), (path, path_2)): {name: key for name, key in end.items() if name in end_2}
         for path, end in near[one]
         for path_2, end_2 in near[other]
-        if matches_gold({name: key for name, key in end.items() if name in end_2}, question.answers)
-    ]
+    }
+    return {pair: common for pair, common in pairs.items() if matches_gold(common, question.answers)}
 
 
 class _Search:
