@@ -11,7 +11,7 @@ from small_graphs import FAMILY, load_triples
 
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.expert import Habits, Step, expert_dataset, expert_steps, misspell
-from kgr1.datasets.paths import Hop, find_path
+from kgr1.datasets.paths import Hop, find_path, find_solutions, gold_f1
 from kgr1.datasets.phrasing import BRIEF, TEMPLATES, think
 from kgr1.datasets.plain import load_questions
 from kgr1.graph.api import KnowledgeGraph
@@ -231,6 +231,39 @@ def test_a_question_is_asked_with_all_its_topics_whichever_the_found_path_starts
     ((asked, steps),) = expert_dataset([question], family, count=1, seed=0, max_turns=5, recovery_share=0.0)
     assert asked == question
     assert calls(steps)[0] == 'get_tail_relations("Charles")'
+
+
+def test_where_no_path_is_exact_the_best_one_is_answered_with() -> None:
+    graph = GraphStore.from_triples([("Ada", "parent", "Anne"), ("Ada", "parent", "George"), ("Ada", "wrote", "Notes")])
+    exact = ask((), ("Notes",)).model_copy(update={"id": "exact"})
+    # Both parents, and only one is asked for: the older one, say.
+    near = ask((), ("George",)).model_copy(update={"id": "near"})
+    far = ask((), ("Lovelace",)).model_copy(update={"id": "far"})
+
+    def walked(share: float) -> list[tuple[str, tuple[str, ...]]]:
+        made = expert_dataset(
+            [exact, near, far], graph, count=3, seed=0, max_turns=5, recovery_share=0.0, near_share=share
+        )
+        for question, steps in made:
+            assert question in (exact, near, far)  # what was asked has not changed
+            assert steps[-1].answer is not None
+        return sorted((question.id, steps[-1].answer.names) for question, steps in made if steps[-1].answer)
+
+    assert walked(0.0) == [("exact", ("Notes",))]
+    assert walked(0.4) == [("exact", ("Notes",)), ("near", ("Anne", "George"))]
+
+
+def test_the_best_way_is_exact_or_the_one_with_the_best_f1(family: GraphStore) -> None:
+    def ends(question: Question, least: float) -> set[tuple[str, ...]]:
+        return {tuple(sorted(end)) for end in find_solutions(question, family, least=least).values()}
+
+    both = ask((), ("Anne", "George", "Zoe"))
+    assert ends(both, 1.0) == set()
+    assert ends(both, 0.8) == {("Anne", "George")}
+    assert ends(both, 0.81) == set()
+    assert ends(ask((), ("Anne", "George")), 0.1) == {("Anne", "George")}
+    assert gold_f1({"Anne": "Anne", "George": "George"}, both.answers) == pytest.approx(0.8)
+    assert gold_f1({}, both.answers) == gold_f1({"Ada": "Ada"}, both.answers) == 0.0
 
 
 def test_relations_seen_before_can_be_reused_to_save_turns() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgr1.datasets.expert import expert_dataset
-from kgr1.datasets.mixture import HeldOut, Mixture, Part, Source, load_recipe, mix, quotas
+from kgr1.datasets.mixture import HeldOut, HeldOutTopics, Mixture, Part, Source, load_recipe, mix, quotas
 from kgr1.datasets.plain import load_questions
 from kgr1.errors import DatasetError, SettingsError
 from kgr1.graph.store import GraphStore
@@ -149,6 +149,37 @@ def test_a_wrong_recipe_is_explained(text: str, error: type[Exception], message:
     path.write_text(text, "utf-8")
     with pytest.raises(error, match=message):
         load_recipe(path)
+
+
+def test_a_part_of_incomplete_questions_asks_for_what_the_graph_has() -> None:
+    graph = GraphStore.from_triples(PEOPLE)
+    part = Part(name="people", graph="-", questions="-", incomplete=True)
+    elsewhere = GoldAnswer(label="nowhere")
+    half = asked(1).model_copy(update={"id": "half", "answers": (*asked(1).answers, elsewhere)})
+    none = asked(2).model_copy(update={"id": "none", "answers": (elsewhere,)})
+    mixture = mix([Source(part, graph, [asked(0), half, none])], seed=0, max_turns=5)
+    assert [(q.id, q.answers) for q in mixture.questions["people"]] == [("people:half", asked(1).answers)]
+
+
+def test_topics_that_another_graph_holds_out_can_be_allowed() -> None:
+    graph = GraphStore.from_triples(PEOPLE)
+    mine = Part(name="mine", graph="mine.tsv", questions="-")
+    same, other = mine.model_copy(update={"name": "same"}), mine.model_copy(update={"name": "b", "graph": "b.tsv"})
+    reworded = {"text": "Another text"}
+    sources = [
+        Source(mine, graph, [asked(n) for n in range(6)]),
+        Source(same, graph, [asked(0, "test").model_copy(update=reworded), asked(20)]),
+        Source(other, graph, [asked(1, "test").model_copy(update=reworded), asked(2, "test"), asked(21)]),
+    ]
+    held_out = [asked(3).model_copy(update=reworded), asked(4)]
+
+    def left(topics: HeldOutTopics) -> list[str]:
+        mixture = mix(sources, seed=0, max_turns=5, held_out=held_out, held_out_topics=topics)
+        return [question.id for question in mixture.questions["mine"]]
+
+    assert left("all") == ["mine:q5"]
+    # The topic of a test on the same graph and the texts of all tests are kept out all the same.
+    assert left("graph") == ["mine:q1", "mine:q3", "mine:q5"]
 
 
 def test_unknown_styles_are_explained() -> None:
