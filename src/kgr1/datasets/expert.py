@@ -18,27 +18,22 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kgr1.config import Thoughts
-from kgr1.datasets.alignment import choose
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.early import stop_early
-from kgr1.datasets.paths import Hop, Solution, find_path, find_solutions, matches_gold, parse_path
+from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
-from kgr1.datasets.walks import encode
+from kgr1.datasets.search import with_paths
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.names import is_identifier
-from kgr1.types import Answer, GoldAnswer, Observation, Query, Question, Record
+from kgr1.types import Answer, Observation, Query, Question, Record
 
 MISTAKES = ("name", "relation", "branch", "direction")
 """Kinds of mistakes: misspelt entity, guessed relation, wrong relation, wrong direction."""
 
 TIME_MISTAKE = "time"
 """One more where the path has a time: to leave it out."""
-
-
-NEAR = 0.5
-"""F1 of what a path ends at, for a question that has no exact one."""
 
 
 class Habits(NamedTuple):
@@ -132,7 +127,7 @@ def expert_dataset(
     With the probability ``wander_share`` a question is walked at random instead (:mod:`kgr1.datasets.wander`), and
     with ``early_share`` only up to the last hop but one (:mod:`kgr1.datasets.early`). ``near_share`` of the result, as
     far as there are, are questions to whose answers no path leads exactly: the expert answers with where the best path
-    ends, if that has an F1 of :data:`NEAR` at least.
+    ends, if that has an F1 of :data:`kgr1.datasets.search.NEAR` at least.
 
     Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
     few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
@@ -142,7 +137,7 @@ def expert_dataset(
     rng = random.Random(seed)
     order = list(range(len(questions)))
     rng.shuffle(order)
-    known, near = _with_paths(
+    known, near = with_paths(
         questions,
         order,
         graph,
@@ -184,45 +179,6 @@ def expert_dataset(
             # The prompt names all topics, also those that the found path does not need.
             result.append((question if own_path else other, steps))
     return result
-
-
-def _with_paths(
-    questions: Sequence[Question],
-    order: Sequence[int],
-    graph: KnowledgeGraph,
-    *,
-    enough: int,
-    max_frontier: int,
-    near: int = 0,
-) -> tuple[list[Question], set[int]]:
-    """The questions, in their order, with the found paths of those that have none; ``enough`` of them are looked at.
-
-    Of several paths that end at the answers, the one that fits the other questions is taken
-    (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that nobody looks again. Up to
-    ``near`` questions have a path to about their answers; they have the end of that path for answers, and their places
-    are returned, too.
-    """
-    result = list(questions)
-    places = [index for index in order if not questions[index].gold_path][:enough]
-    places = [index for index in places if questions[index].topics and questions[index].answers]
-    ends: dict[int, dict[Solution, dict[str, str]]] = {}
-    found: list[list[Solution]] = []
-    for index in places:
-        question = questions[index]
-        least = NEAR if len(ends) < near else 1.0
-        ways = find_solutions(question, graph, least=least, max_frontier=max_frontier)
-        found.append(list(ways))
-        if ways and not any(matches_gold(end, question.answers) for end in ways.values()):
-            ends[index] = ways
-    chosen = choose([questions[index] for index in places], found)
-    for index, solution in zip(places, chosen, strict=True):
-        topics, paths = solution or ((), ())
-        update: dict[str, object] = {"topics": topics, "gold_path": encode(paths)}
-        if solution is not None and index in ends:
-            end = sorted(ends[index][solution].items())
-            update["answers"] = tuple(GoldAnswer(label=name, id=key) for name, key in end)
-        result[index] = questions[index].model_copy(update=update)
-    return result, set(ends)
 
 
 class _GiveUpError(Exception):
