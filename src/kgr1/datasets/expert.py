@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from kgr1.config import Thoughts
@@ -137,17 +138,10 @@ def expert_dataset(
     rng = random.Random(seed)
     order = list(range(len(questions)))
     rng.shuffle(order)
-    known, near = with_paths(
-        questions,
-        order,
-        graph,
-        # Who has no exact path is known only after a search.
-        enough=len(order) if near_share else 2 * count,
-        max_frontier=max_turns,
-        near=round(near_share * count),
-    )
+    known, near = with_paths(questions, order, graph, count=count, near=round(near_share * count), max_turns=max_turns)
     cues = Cues(known)
     order.sort(key=lambda index: index not in near)
+    walk = partial(expert_steps, max_turns=max_turns, habits=habits)
     result: list[tuple[Question, list[Step]]] = []
     recovered = 0
     for index in order:
@@ -168,13 +162,10 @@ def expert_dataset(
         steps = None
         own_path = other is known[index]
         if own_path and recovered < recovery_share * (len(result) + 1):
-            steps = expert_steps(other, graph, own, max_turns=max_turns, recovery=True, cues=cues, habits=habits)
+            steps = walk(other, graph, own, recovery=True, cues=cues)
             recovered += steps is not None
         if steps is None:
-            reuse = reuse_relations and own_path
-            steps = expert_steps(
-                other, graph, own, max_turns=max_turns, reuse_relations=reuse, cues=words, habits=habits
-            )
+            steps = walk(other, graph, own, reuse_relations=reuse_relations and own_path, cues=words)
         if steps is not None:
             # The prompt names all topics, also those that the found path does not need.
             result.append((question if own_path else other, steps))

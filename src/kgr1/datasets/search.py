@@ -19,18 +19,22 @@ def with_paths(
     order: Sequence[int],
     graph: KnowledgeGraph,
     *,
-    enough: int,
-    max_frontier: int,
-    near: int = 0,
+    count: int,
+    near: int,
+    max_turns: int,
 ) -> tuple[list[Question], set[int]]:
-    """The questions, in their order, with the found paths of those that have none; ``enough`` of them are looked at.
+    """The questions, in their order, with the found paths of those that have none.
 
-    Of several paths that end at the answers, the one that fits the other questions is taken
-    (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that nobody looks again. Up to
-    ``near`` questions have a path to about their answers; they have the end of that path for answers, and their places
-    are returned, too.
+    Twice as many are looked at as are needed (``count``), in the order of the places ``order``. Paths through more
+    entities than there are turns are not followed. Of several paths that end at the answers, the one that fits the other questions is taken
+    (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that nobody looks again.
+
+    Up to ``near`` questions without an exact path have one to about their answers; they have the end of that path for
+    answers, and their places are returned, too. Then all questions are looked at.
     """
     result = list(questions)
+    # Who has no exact path is known only after a search.
+    enough = len(order) if near else 2 * count
     places = [index for index in order if not questions[index].gold_path][:enough]
     places = [index for index in places if questions[index].topics and questions[index].answers]
     ends: dict[int, dict[Solution, dict[str, str]]] = {}
@@ -38,7 +42,7 @@ def with_paths(
     for index in places:
         question = questions[index]
         least = NEAR if len(ends) < near else 1.0
-        ways = find_solutions(question, graph, least=least, max_frontier=max_frontier)
+        ways = find_solutions(question, graph, least=least, max_frontier=max_turns)
         found.append(list(ways))
         if ways and not any(matches_gold(end, question.answers) for end in ways.values()):
             ends[index] = ways
