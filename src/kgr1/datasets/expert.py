@@ -132,12 +132,10 @@ def expert_dataset(
 
     Questions are taken in an order drawn from ``seed``, each at most once; the result is shorter than ``count`` if too
     few can be solved. A question without room for a mistake becomes a plain trajectory, and a later one makes up for
-    it. The same arguments give the same trajectories. Paths are looked for before the cues are counted, so that
-    questions without ``gold_path`` have cues, too.
+    it. The same arguments give the same trajectories.
     """
-    rng = random.Random(seed)
     order = list(range(len(questions)))
-    rng.shuffle(order)
+    random.Random(seed).shuffle(order)
     known, near = with_paths(questions, order, graph, count=count, near=round(near_share * count), max_turns=max_turns)
     cues = Cues(known)
     order.sort(key=lambda index: index not in near)
@@ -150,7 +148,7 @@ def expert_dataset(
         question = questions[index]
         # Each question has its own stream, so that one trajectory does not depend on the others.
         own = random.Random(f"{seed}:{question.id}")
-        # A walk that is not the right one has nothing to recover from, and a random one no word of the question.
+        # A random walk stands for no word of the question.
         if wander_share and own.random() < wander_share:
             other, words = wander(question, graph, own), None
         elif early_share and own.random() < early_share:
@@ -159,8 +157,7 @@ def expert_dataset(
             other, words = known[index], cues
         if other is None:
             continue
-        steps = None
-        own_path = other is known[index]
+        steps, own_path = None, other is known[index]
         if own_path and recovered < recovery_share * (len(result) + 1):
             steps = walk(other, graph, own, recovery=True, cues=cues)
             recovered += steps is not None

@@ -26,8 +26,9 @@ def with_paths(
     """The questions, in their order, with the found paths of those that have none.
 
     Twice as many are looked at as are needed (``count``), in the order of the places ``order``. Paths through more
-    entities than there are turns are not followed. Of several paths that end at the answers, the one that fits the other questions is taken
-    (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that nobody looks again.
+    entities than there are turns are not followed. Of several paths that end at the answers, the one that fits the
+    other questions is taken (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that
+    nobody looks again.
 
     Up to ``near`` questions without an exact path have one to about their answers; they have the end of that path for
     answers, and their places are returned, too. Then all questions are looked at.
