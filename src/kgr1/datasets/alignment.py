@@ -67,8 +67,11 @@ class _Alignment:
     def __init__(self, cases: Sequence[_Case]) -> None:
         counts = Counter(word for case in cases for word in case.words)
         self._usual = {word: count / counts.total() for word, count in counts.items()}
-        relations = {relation for case in cases for path in case.paths for relation in path}
-        self._own = {relation: dict.fromkeys(word_stems(relation) & counts.keys(), OWN_WORDS) for relation in relations}
+        # In a fixed order: sums that differ in their last digit would decide between equals.
+        relations = sorted({relation for case in cases for path in case.paths for relation in path})
+        self._own = {
+            relation: dict.fromkeys(sorted(word_stems(relation) & counts.keys()), OWN_WORDS) for relation in relations
+        }
         self._set(dict.fromkeys(relations, 1.0), self._own)
         for _ in range(ROUNDS):
             self._round(cases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from kgr1.datasets.words import word_stems
@@ -110,7 +111,7 @@ def _hits(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> tuple[int, in
 
 
 class Solution(NamedTuple):
-    """Topics and one path for each of them; the entities where all of them end are the gold answers."""
+    """Topics and one path for each; where all of the paths end are the gold answers, or something close to them."""
 
     topics: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -163,26 +164,22 @@ def find_solutions(
             walked = search.extend(level)
             for path, end in walked:
                 rest = {name: key for name, key in end.items() if name != topic}
-                f1, found = max(((gold_f1(names, question.answers), names) for names in (end, rest)), key=_f1)
+                f1, found = max(((gold_f1(names, question.answers), names) for names in (end, rest)), key=itemgetter(0))
                 if f1 < least or f1 <= shorter or f1 < reached:
                     continue
                 if f1 > reached:
                     best, reached = {}, f1
                 best[Solution((topic,), (path,))] = found
             levels[topic] = walked
-        if reached < 1.0 and depth == 0 and len(levels) > 1:
-            best = _intersections(question, levels) or best
-        if best and gold_f1(next(iter(best.values())), question.answers) == 1.0:
+        if reached == 1.0:
             return best
+        if depth == 0 and len(levels) > 1 and (pairs := _intersections(question, levels)):
+            return pairs
         levels = {
             topic: [(path, end) for path, end in level if len(end) <= max_frontier and topic not in end]
             for topic, level in levels.items()
         }
     return best
-
-
-def _f1(scored: tuple[float, dict[str, str]]) -> float:
-    return scored[0]
 
 
 def shortest_paths(
