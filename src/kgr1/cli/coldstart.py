@@ -111,7 +111,7 @@ def coldstart(
 def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:
     """What the expert does on the questions, the parts of a mixture by their weights.
 
-    Raises :class:`kgr1.errors.DatasetError` if it can do none of a part.
+    Raises :class:`kgr1.errors.DatasetError` if it can do none of a part, or none but those that the part leaves out.
     """
     from kgr1.datasets.expert import Habits, expert_dataset
     from kgr1.datasets.mixture import quotas
@@ -119,6 +119,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
 
     parts = {"": given.questions} if given.mixture is None else given.mixture.questions
     weights = {"": 1.0} if given.mixture is None else given.mixture.weights
+    skips = {"": 0} if given.mixture is None else given.mixture.skips
     shares = quotas(settings.coldstart.trajectories, weights, parts)
     result: list[tuple[Question, list[Step]]] = []
     with busy("Walking the graph"):
@@ -126,7 +127,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
             found = expert_dataset(
                 questions,
                 given.graph,
-                count=shares[part],
+                count=skips[part] + shares[part],
                 seed=settings.coldstart.seed,
                 max_turns=settings.agent.max_turns,
                 recovery_share=settings.coldstart.recovery_share,
@@ -141,7 +142,13 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                     f"{settings.agent.max_turns} turns in this graph; check that questions and graph belong together, "
                     "or raise agent.max_turns."
                 )
-            result += found
+            if len(found) <= skips[part] and shares[part]:
+                raise DatasetError(
+                    f"The part '{part}' has {len(found)} trajectories and leaves {skips[part]} of them out; lower its "
+                    "skip.",
+                    part=part,
+                )
+            result += found[skips[part] :]
     if given.mixture is not None:
         random.Random(settings.coldstart.seed).shuffle(result)
     return result

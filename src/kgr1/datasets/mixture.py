@@ -73,6 +73,9 @@ class Part(Record):
     entity_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     relation_styles: tuple[str, ...] = Field(default=(AS_IS,), min_length=1)
     skip_relations: tuple[str, ...] = Field(default=(), description="patterns of relations not to make questions of")
+    skip: int = Field(
+        default=0, ge=0, description="trajectories to leave out: those that a run with the same seed has learned"
+    )
 
 
 class Recipe(Record):
@@ -100,6 +103,7 @@ class Mixture(NamedTuple):
     dev: dict[str, list[Question]]  # in the spelling of the graph
     weights: dict[str, float]
     dropped: dict[str, int]  # questions of a part that were left out: held out, incomplete, too many answers
+    skips: dict[str, int]  # trajectories of a part that are not wanted again
 
     def draw(self, count: int, seed: int) -> list[Question]:
         """``count`` questions in random order, by the weights as far as the parts go; all if there are fewer."""
@@ -162,7 +166,8 @@ def mix(
         dev[part.name] = [_in_member(q, part.name) for q in usable if q.split == DEV]
         members[part.name] = source.graph
     weights = {source.part.name: source.part.weight for source in sources}
-    return Mixture(GraphFamily(members), questions, dev, weights, dropped)
+    skips = {source.part.name: source.part.skip for source in sources}
+    return Mixture(GraphFamily(members), questions, dev, weights, dropped, skips)
 
 
 class HeldOut:
