@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.policy import Generation, Policy, ScriptedPolicy, ScriptedSession
 from kgr1.agent.rollout import run_episode
 from kgr1.config import AgentSettings, SamplingSettings
@@ -91,11 +92,11 @@ class BrokenSession(ScriptedSession):
     def room(self) -> int:
         return super().room if self._room is None or self._good > 0 else self._room
 
-    async def generate(self, max_new_tokens: int) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
         self._good -= 1
         if self._good < 0:
             raise ModelError("The model is gone.")
-        return await super().generate(max_new_tokens)
+        return await super().generate(max_new_tokens, grammar)
 
     def append(self, text: str) -> tuple[int, ...]:
         self.shown.append(text)

@@ -32,10 +32,14 @@ def cut(texts: list[str]) -> Any:
     return answer
 
 
-def play(server: ModelServer, graph: GraphStore, question: Question, **endpoint: Any) -> Episode:
+def play(
+    server: ModelServer, graph: GraphStore, question: Question, agent: AgentSettings | None = None, **endpoint: Any
+) -> Episode:
     settings = EndpointSettings.model_validate({"retries": 0, **endpoint})
     policy = OpenAIClient(server.url, "small", settings).policy()
-    return asyncio.run(run_episode(question, graph, policy, agent=AgentSettings(), sampling=SamplingSettings(seed=3)))
+    return asyncio.run(
+        run_episode(question, graph, policy, agent=agent or AgentSettings(), sampling=SamplingSettings(seed=3))
+    )
 
 
 @pytest.mark.parametrize("continue_reply", [False, True])
@@ -71,6 +75,14 @@ def test_a_server_that_dies_half_way_ends_the_episode() -> None:
     assert "did not answer in 1 attempt" in episode.error
     assert [turn.text for turn in episode.turns] == [ASK]
     assert episode.usage.model_calls == 1
+
+
+def test_a_served_model_cannot_be_guided() -> None:
+    with ModelServer(cut([ASK, SAY])) as server:
+        episode = play(server, small_graph(), small_questions()[0], AgentSettings(guided=True))
+        assert not server.bodies
+    assert episode.stop is StopReason.POLICY_ERROR
+    assert "agent.guided=false" in episode.error
 
 
 def test_a_context_that_is_full() -> None:

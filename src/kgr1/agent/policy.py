@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.prompt import format_turn
 from kgr1.config import SamplingSettings
 from kgr1.types import Answer, FinishReason, Query, Question
@@ -48,8 +49,12 @@ class Session(Protocol):
         """How many more tokens fit into the context."""
         ...
 
-    async def generate(self, max_new_tokens: int) -> Generation:
-        """Sample one turn: up to the end of an action, the end of the message or ``max_new_tokens``."""
+    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+        """Sample one turn: up to the end of an action, the end of the message or ``max_new_tokens``.
+
+        With a ``grammar`` nothing else can be sampled; a policy that cannot do that raises
+        :class:`kgr1.errors.ModelError`.
+        """
         ...
 
     def append(self, text: str) -> tuple[int, ...]:
@@ -140,8 +145,8 @@ class ScriptedSession:
         """See :class:`Session`."""
         return 1 << 30
 
-    async def generate(self, max_new_tokens: int) -> Generation:
-        """See :class:`Session`."""
+    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+        """See :class:`Session`; a script is played as it is."""
         text = self._texts[self._next] if self._next < len(self._texts) else ""
         self._next += 1
         self._context += count_words(text)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.ledger import Ledger
 from kgr1.agent.observe import Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
@@ -96,7 +97,7 @@ class _Loop:
             started = time.perf_counter()
             before = session.context_tokens
             try:
-                generation = await session.generate(room)
+                generation = await session.generate(room, self._grammar())
             except ModelError as error:
                 return StopReason.POLICY_ERROR, str(error)
             seconds = time.perf_counter() - started
@@ -114,6 +115,9 @@ class _Loop:
                 self.turns.append(_turn(generation, parsed, seconds))
                 return StopReason.GRAPH_ERROR, str(error)
         return StopReason.MAX_TURNS, ""
+
+    def _grammar(self) -> TurnGrammar | None:
+        return TurnGrammar(self.question.topics, self.turns, self.agent) if self.agent.guided else None
 
     async def _observe(
         self, generation: Generation, parsed: ParsedTurn, seconds: float, session: Session, *, last: bool

@@ -170,7 +170,16 @@ def linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Questio
 
 
 _LATER = frozenset(
-    {"page_size", "time_filter", "rank_relations", "expand_mediators", "show_namesakes", "abstain", "min_confidence"}
+    {
+        "page_size",
+        "time_filter",
+        "rank_relations",
+        "expand_mediators",
+        "show_namesakes",
+        "guided",
+        "abstain",
+        "min_confidence",
+    }
 )
 """Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
 

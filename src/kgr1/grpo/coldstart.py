@@ -18,6 +18,7 @@ import torch
 from peft import get_peft_model
 from transformers import Trainer, TrainingArguments, set_seed
 
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.policy import Generation
 from kgr1.agent.prompt import format_turn
 from kgr1.agent.rollout import run_episode
@@ -126,7 +127,7 @@ class _ReplaySession:
         self.context_tokens = len(prompt_ids)
         self.room = 1 << 30
 
-    async def generate(self, max_new_tokens: int) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
         step = next(self._steps, None)
         if step is None:  # steps without an answer at their end
             return Generation(text="")

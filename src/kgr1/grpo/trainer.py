@@ -68,6 +68,8 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         arguments: GRPOConfig | None = None,
     ) -> None:
         self.policy, self.graph, self.settings, self.out = policy, graph, settings, out
+        # What may be written is no matter in training: mistakes teach, and probabilities are those of the free model.
+        self.agent = settings.agent.model_copy(update={"guided": False})
         self._questions = {question.id: question for question in questions}
         if len(self._questions) != len(questions):
             raise SettingsError("Two training questions have the same id; give every question its own.")
@@ -137,7 +139,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
                 [self._questions[name] for name in ids],
                 self.graph,
                 self.policy,
-                agent=self.settings.agent,
+                agent=self.agent,
                 sampling=[SamplingSettings(temperature=train.temperature, seed=seed) for seed in seeds],
                 samples=samples,
             )

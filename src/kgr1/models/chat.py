@@ -8,9 +8,11 @@ policy that was trained by kgr1 needs that, and the server must be able to conti
 
 from __future__ import annotations
 
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.policy import Generation
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import SamplingSettings
+from kgr1.errors import ModelError
 from kgr1.models.client import Message, ModelClient, Request
 from kgr1.types import FinishReason, Question
 
@@ -60,8 +62,10 @@ class ChatSession:
         """Tokens that still fit."""
         return self._policy.client.max_context - self._context
 
-    async def generate(self, max_new_tokens: int) -> Generation:
-        """Sample one turn."""
+    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+        """Sample one turn; raises :class:`ModelError` for a grammar, which no common interface of servers takes."""
+        if grammar is not None:
+            raise ModelError("Only a model in this process can be guided; set agent.guided=false.")
         request = Request(
             messages=tuple(self._messages),
             max_new_tokens=max_new_tokens,

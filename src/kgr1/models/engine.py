@@ -24,6 +24,7 @@ import torch
 
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
+from kgr1.models.guide import Grammar, Guide, Guides
 from kgr1.models.kv_cache import RowCache, attention_mask, context_limit
 from kgr1.types import FinishReason
 
@@ -51,6 +52,7 @@ class Request:
     limit: int
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    guide: Guide | None = None
 
 
 class StopStrings:
@@ -89,6 +91,7 @@ class Engine:
         self.end_ids = _eos_ids(model, tokenizer)
         self._places: asyncio.Semaphore | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._guides: Guides | None = None
         self._driver: asyncio.Task[None] | None = None
 
     async def open(self, ids: Sequence[int], sampling: SamplingSettings, stops: Sequence[str] | None = None) -> Row:
@@ -112,13 +115,18 @@ class Engine:
         self._rows.append(row)
         return row
 
-    async def generate(self, row: Row, max_new_tokens: int) -> Request:
-        """Sample one turn for a row; the sampled ids are appended to its context."""
+    async def generate(self, row: Row, max_new_tokens: int, grammar: Grammar | None = None) -> Request:
+        """Sample one turn for a row; the sampled ids are appended to its context.
+
+        With a ``grammar`` tokens that it does not allow have no probability.
+        """
         assert row.request is None, "one turn at a time per episode"
         limit = min(max_new_tokens, self.max_context - len(row.ids))
         if limit <= 0:
             raise ModelError(f"The context of {self.max_context} tokens is full.")
         request = Request(asyncio.get_running_loop().create_future(), limit)
+        if grammar is not None:
+            request.guide = self._guide(grammar)
         row.request = request
         if self._driver is None or self._driver.done():
             self._driver = asyncio.create_task(self._drive())
@@ -140,6 +148,11 @@ class Engine:
         row.index = -1
         if self._places is not None:
             self._places.release()
+
+    def _guide(self, grammar: Grammar) -> Guide:
+        if self._guides is None:
+            self._guides = Guides(self.tokenizer, self.model.config.get_text_config().vocab_size)
+        return self._guides.start(grammar)
 
     def _attach_loop(self) -> None:
         # A caller may use asyncio.run several times; asyncio primitives belong to one loop.
@@ -248,6 +261,10 @@ class Engine:
 
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
+        for place, row in enumerate(rows):
+            if row.request is not None and row.request.guide is not None:
+                forbidden = row.request.guide.forbidden().to(logits.device)
+                logits = logits.index_put((torch.tensor([place]),), logits[place].masked_fill(forbidden, -torch.inf))
         ids, logprobs = draw(logits, [row.sampling for row in rows], [row.random for row in rows])
         if not all(map(math.isfinite, logprobs)):
             raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
@@ -257,6 +274,8 @@ class Engine:
             row.ids.append(token)
             request.ids.append(token)
             request.logprobs.append(logprob)
+            if request.guide is not None:
+                request.guide.accept(request.ids)
             finish = self._finish(row, request)
             if finish is not None:
                 row.request = None

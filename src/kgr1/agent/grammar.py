@@ -1,0 +1,135 @@
+"""What a turn may say when only what was shown can be written: a grammar for constrained decoding.
+
+A small model fails on spelling: it shortens a relation, joins two names to one, or asks the same query until its turns
+are used up. With ``agent.guided`` a turn is a thought of the model's own and then
+
+- a query about a topic or a shown entity, along a relation that was listed, that was not asked before (where results
+  have pages, or facts dates, a query may come again: it can ask for another part); or
+- an answer that lists shown entities, each of them once.
+
+The last turn is an answer. The choice is the model's; nothing here knows what is right. The grammar is written in the
+form of Lark that llguidance reads, which computes from it which tokens may come next.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+from kgr1.config import AgentSettings
+from kgr1.graph.render import neutralise
+from kgr1.types import Operation, Query, Turn
+
+THOUGHT_CHARACTERS = 400
+"""Longest thought; longer ones are loops."""
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ANSWER = "<answer>["
+_DATE = r"\d{4}(-\d\d(-\d\d)?)?"
+_TIME = rf"((before |after )?{_DATE}|{_DATE}\/{_DATE})"
+_PAGE = r"[1-9]\d{0,3}"
+
+
+class TurnGrammar:
+    """What the next turn of an episode may be."""
+
+    def __init__(self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings) -> None:
+        seen = dict.fromkeys(neutralise(name) for turn in turns for name in turn.shown_entities)
+        self._answers = list(seen)
+        self._entities = list(dict.fromkeys((*map(neutralise, topics), *seen)))
+        self._last = len(turns) + 1 >= agent.max_turns
+        self._more = _more(agent)
+        self._asked = set() if self._more else {_key(turn.query) for turn in turns if turn.query is not None}
+        self._listed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+        for turn in turns:
+            found = turn.observation
+            if found is not None and found.ok and not found.query.operation.returns_entities:
+                lists = self._listed[found.query.operation.outgoing].setdefault(neutralise(found.query.entity), [])
+                lists.extend(neutralise(name) for name in found.names[: turn.shown])
+
+    def lark(self) -> str:
+        """The grammar of the whole turn."""
+        queries = [] if self._last else [*self._listings(), *self._steps()]
+        actions = [f"{_literal('<kg-query>')} ({' | '.join(queries)}) {_literal(')</kg-query>')}"] if queries else []
+        if self._answers or not queries:
+            actions.append(f"{_literal(_ANSWER)} answer")
+        rules = [
+            f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})',
+            f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/",
+            f"answer: {self._items(self._answers, first=True)}",
+        ]
+        return "\n".join(rules) + "\n"
+
+    def after(self, text: str) -> str | None:
+        """The grammar of the same turn once it has begun with ``text``, where that allows less; else None.
+
+        It does once a name of the answer is complete, which cannot be listed again.
+        """
+        start = text.find(_ANSWER)
+        listed = list(_STRING.finditer(text, start + len(_ANSWER))) if start >= 0 else []
+        if not listed:
+            return None
+        names = {found[0] for found in listed}
+        left = [name for name in self._answers if _in_json(name) not in names]
+        return f"start: {_literal(text[: listed[-1].end()])} ({self._items(left, first=False)})\n"
+
+    def _items(self, names: Sequence[str], *, first: bool) -> str:
+        """The rest of a list of names, with its end."""
+        end = _literal("]</answer>")
+        if not names:
+            return end
+        some = f"({' | '.join(_literal(_in_json(name)) for name in names)})"
+        more = f"({_literal(', ')} {some})* {end}"
+        return f"{some} {more}" if first else more
+
+    def _listings(self) -> Iterable[str]:
+        """Queries for the relations of an entity."""
+        for operation in (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS):
+            names = [name for name in self._entities if (operation, name, None) not in self._asked]
+            if names:
+                yield f"{_literal(operation.value + '(')} {_one_of(names)}{self._more}"
+
+    def _steps(self) -> Iterable[str]:
+        """Queries along a relation: of those listed for the entity, or for any other one if it has no list."""
+        for operation in (Operation.GET_TAIL_ENTITIES, Operation.GET_HEAD_ENTITIES):
+            lists = self._listed[operation.outgoing]
+            every = list(dict.fromkeys(name for found in lists.values() for name in found))
+            groups: dict[tuple[str, ...], list[str]] = {}
+            for entity in self._entities:
+                left = (name for name in lists.get(entity, every) if (operation, entity, name) not in self._asked)
+                groups.setdefault(tuple(left), []).append(entity)
+            for relations, entities in groups.items():
+                if relations:
+                    call = f"{_literal(operation.value + '(')} {_one_of(entities)} {_literal(', ')}"
+                    yield f"{call} {_one_of(relations)}{self._more}"
+
+
+def _more(agent: AgentSettings) -> str:
+    """What may stand at the end of a call."""
+    time = f" ({_literal(', ' + chr(34))} /{_TIME}/ {_literal(chr(34))})?" if agent.time_filter else ""
+    page = f" ({_literal(', page=')} /{_PAGE}/)?" if agent.page_size else ""
+    return time + page
+
+
+def _key(query: Query) -> tuple[Operation, str, str | None]:
+    relation = None if query.relation is None else neutralise(query.relation)
+    return query.operation, neutralise(query.entity), relation
+
+
+def _one_of(names: Iterable[str]) -> str:
+    """Names as the arguments of a query."""
+    return f"({' | '.join(_literal(_in_query(name)) for name in names)})"
+
+
+def _in_query(name: str) -> str:
+    call = Query(operation=Operation.GET_TAIL_RELATIONS, entity=name).to_text()
+    return call[call.index("(") + 1 : -1]
+
+
+def _in_json(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

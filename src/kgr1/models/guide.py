@@ -1,0 +1,84 @@
+"""Constrained decoding: which tokens a grammar allows next (llguidance)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+
+from kgr1.errors import ModelError
+
+
+class Grammar(Protocol):
+    """What a text may be; see :class:`kgr1.agent.grammar.TurnGrammar`."""
+
+    def lark(self) -> str:
+        """The grammar of the whole text."""
+        ...
+
+    def after(self, text: str) -> str | None:
+        """The grammar of the whole text once it has begun with ``text``, if that allows less than before."""
+        ...
+
+
+class Guides:
+    """Makes guides for one model; reading its vocabulary takes a second and is done once."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        """``vocabulary`` is the number of logits. Raises :class:`ModelError` for a tokenizer that cannot be read."""
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        try:
+            self.tokens = from_tokenizer(tokenizer, n_vocab=vocabulary)
+        except ValueError as error:
+            raise ModelError(
+                f"The tokenizer of this model cannot be guided: {error} Set agent.guided=false."
+            ) from error
+
+    def start(self, grammar: Grammar) -> Guide:
+        """A guide for one text."""
+        return Guide(self, grammar)
+
+
+class Guide:
+    """Follows one text from its first token to its end."""
+
+    def __init__(self, guides: Guides, grammar: Grammar) -> None:
+        self._guides, self._grammar = guides, grammar
+        self._matcher = self._match(grammar.lark())
+        self._narrower = ""
+
+    @property
+    def complete(self) -> bool:
+        """True once the text can end here."""
+        return bool(self._matcher.is_accepting())
+
+    def forbidden(self) -> torch.Tensor:
+        """True (V,) for each token that cannot come next. Raises :class:`ModelError` if none can."""
+        mask = np.zeros(-(-self._guides.vocabulary // 32), np.int32)
+        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._guides.vocabulary]
+        if not allowed.any():
+            raise ModelError(f"The grammar of a turn allows no token. {self._matcher.get_error()}".rstrip())
+        return torch.from_numpy(allowed == 0)
+
+    def accept(self, ids: Sequence[int]) -> None:
+        """Go on by the last of ``ids``, which are all tokens of the text so far."""
+        self._matcher.consume_token(ids[-1])
+        text = self._guides.tokenizer.decode(ids)
+        narrower = self._grammar.after(text)
+        if narrower is not None and narrower != self._narrower:
+            matcher = self._match(narrower)
+            # A token can end in the middle of a character, and then its text is not what the model wrote.
+            if matcher.try_consume_tokens(list(ids)) == len(ids):
+                self._matcher, self._narrower = matcher, narrower
+
+    def _match(self, lark: str) -> Any:
+        matcher = LLMatcher(self._guides.tokens, lark)
+        if matcher.is_error():
+            raise ModelError(f"The grammar of a turn is not valid: {matcher.get_error()}")
+        return matcher
