@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kgr1.cli.coldstart import expert_trajectories
 from kgr1.cli.mixing import mind_times, open_material
-from kgr1.config import AgentSettings
+from kgr1.config import AgentSettings, ColdstartSettings, Settings
+from kgr1.errors import DatasetError
 
 
 def test_questions_are_made_of_the_dates_in_a_file(
@@ -32,3 +34,22 @@ def test_questions_are_made_of_the_dates_in_a_file(
         warning = " ".join(capsys.readouterr().err.split())
     assert f"{kinds.count('temporal')} questions need a time filter" in warning
     assert "agent.time_filter=true" in warning
+
+
+def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
+    def trajectories(skip: int, count: int) -> list[str]:
+        recipe = tmp_path / "mixture.toml"
+        recipe.write_text(
+            f'[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
+        )
+        settings = Settings(coldstart=ColdstartSettings(trajectories=count, recovery_share=0.0))
+        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
+            return [question.id for question, _ in expert_trajectories(material, settings)]
+
+    first, second = trajectories(0, 6), trajectories(6, 4)
+    assert (len(first), len(second)) == (6, 4)
+    assert not set(first) & set(second)
+    assert set(first) | set(second) == set(trajectories(0, 10))
+    with pytest.raises(DatasetError, match="lower its skip"):
+        trajectories(10_000, 4)
