@@ -40,7 +40,7 @@ def main() -> None:
         tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
-        asked = AgentSettings.model_validate(agent_settings(str(policy)) | {"abstain": True})
+        asked = AgentSettings.model_validate(agent_settings(str(policy)) | {"abstain": True, "guided": True})
         write_agent_settings(work, asked)
         size = (work / WEIGHTS).stat().st_size
         if size > LIMIT:

@@ -261,11 +261,7 @@ class Engine:
 
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
-        for place, row in enumerate(rows):
-            if row.request is not None and row.request.guide is not None:
-                forbidden = row.request.guide.forbidden().to(logits.device)
-                logits = logits.index_put((torch.tensor([place]),), logits[place].masked_fill(forbidden, -torch.inf))
-        ids, logprobs = draw(logits, [row.sampling for row in rows], [row.random for row in rows])
+        ids, logprobs = draw(_guided(rows, logits), [row.sampling for row in rows], [row.random for row in rows])
         if not all(map(math.isfinite, logprobs)):
             raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
         for row, token, logprob in zip(rows, ids, logprobs, strict=True):
@@ -318,6 +314,18 @@ def draw(
         ids[sampled] = position.clamp(max=logits.shape[-1] - 1)
     chosen = logprobs.gather(1, ids[:, None])[:, 0]
     return ids.tolist(), chosen.tolist()
+
+
+def _guided(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
+    """``logits`` (len(rows), V) without the tokens that the grammar of a row does not allow."""
+    guides = [None if row.request is None else row.request.guide for row in rows]
+    if not any(guides):
+        return logits
+    logits = logits.clone()  # those of a prompt are kept for other rows
+    for place, guide in enumerate(guides):
+        if guide is not None:
+            logits[place].masked_fill_(guide.forbidden().to(logits.device), -torch.inf)
+    return logits
 
 
 def _nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
