@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from episode_parts import FACTS, QUESTION, answer, ask, graph, play
 
-from kgr1.agent.grammar import THOUGHT_CHARACTERS, TurnGrammar
+from kgr1.agent.grammar import NAME_TOKENS, THOUGHT_CHARACTERS, TurnGrammar
 from kgr1.agent.policy import ScriptedPolicy
 from kgr1.config import AgentSettings
 from kgr1.graph.store import GraphStore
@@ -29,8 +29,8 @@ def reader(tiny_model: Path) -> Any:
     loaded = load_model(str(tiny_model))
     guides = Guides(loaded.tokenizer, loaded.model.config.vocab_size)
 
-    def reads(grammar: TurnGrammar, text: str) -> bool:
-        guide = guides.start(grammar)
+    def reads(grammar: TurnGrammar, text: str, room: int = 2000) -> bool:
+        guide = guides.start(grammar, room)
         ids = loaded.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         for place, token in enumerate(ids):
             if guide.forbidden()[token]:
@@ -91,6 +91,35 @@ def test_an_answer_lists_shown_names_once(reader: Any) -> None:
     too_many = '["Paris", "Lyon", "Marseille", "Nice"]'
     for wrong in ("[]", '["Par"]', '["Paris", "Paris"]', '["France"]', too_many, '["Paris",]'):
         assert not reader(grammar, answer(wrong)), wrong
+
+
+def test_a_list_ends_before_it_is_cut_off(reader: Any) -> None:
+    grammar, one, two = after(FRANCE, CITIES), answer('["Lyon"]'), answer('["Lyon", "Paris"]')
+    assert reader(grammar, two)
+    assert reader(grammar, one, room=NAME_TOKENS)
+    assert not reader(grammar, two, room=NAME_TOKENS)
+    # What has begun is written to its end.
+    assert grammar.after(two.partition(" Par")[0], NAME_TOKENS - 1) != grammar.after(one[:-10], NAME_TOKENS - 1)
+
+
+def test_a_node_without_a_name_is_no_answer(reader: Any) -> None:
+    facts = [
+        ("Alien", "performance", "m.0abc12"),
+        ("m.0abc12", "actor", "Weaver"),
+        ("m.0zz99", "performance", "m.0abc12"),
+    ]
+    store = GraphStore.from_triples(facts, name="films")
+
+    def shown(topic: str, **agent: Any) -> TurnGrammar:
+        question = Question(id="f", text="Who plays in it?", topics=(topic,), answers=())
+        steps = ask(f'get_tail_relations("{topic}")'), ask(f'get_tail_entities("{topic}", "performance")')
+        return after(*steps, question=question, on=store, **agent)
+
+    node = answer('["m.0abc12"]')
+    assert not reader(shown("Alien"), node)
+    assert reader(shown("Alien"), ask('get_tail_relations("m.0abc12")'))
+    assert reader(shown("Alien", max_turns=3), node)  # better than nothing
+    assert reader(shown("m.0zz99"), node)  # here names are such
 
 
 def test_the_last_turn_is_an_answer(reader: Any) -> None:

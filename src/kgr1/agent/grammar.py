@@ -5,7 +5,8 @@ are used up. With ``agent.guided`` a turn is a thought of the model's own and th
 
 - a query about a topic or a shown entity, along a relation that was listed, that was not asked before (where results
   have pages, or facts dates, a query may come again: it can ask for another part); or
-- an answer that lists shown entities, each of them once.
+- an answer that lists shown entities, each of them once. A node without a name is no answer, unless the topics of the
+  question have none either, or nothing else was shown up to the last turn.
 
 The last turn is an answer. The choice is the model's; nothing here knows what is right. The grammar is written in the
 form of Lark that llguidance reads, which computes from it which tokens may come next.
@@ -18,14 +19,19 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kgr1.config import AgentSettings
+from kgr1.graph.names import is_identifier
 from kgr1.graph.render import neutralise
 from kgr1.types import Operation, Query, Turn
 
 THOUGHT_CHARACTERS = 400
 """Longest thought; longer ones are loops."""
 
+NAME_TOKENS = 32
+"""Room that another name of an answer must have; longer names are rare."""
+
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ANSWER = "<answer>["
+_END = "]</answer>"
 _DATE = r"\d{4}(-\d\d(-\d\d)?)?"
 _TIME = rf"((before |after )?{_DATE}|{_DATE}\/{_DATE})"
 _PAGE = r"[1-9]\d{0,3}"
@@ -36,9 +42,11 @@ class TurnGrammar:
 
     def __init__(self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings) -> None:
         seen = dict.fromkeys(neutralise(name) for turn in turns for name in turn.shown_entities)
-        self._answers = list(seen)
         self._entities = list(dict.fromkeys((*map(neutralise, topics), *seen)))
         self._last = len(turns) + 1 >= agent.max_turns
+        named = [name for name in seen if not is_identifier(name)]
+        unnamed = any(map(is_identifier, topics)) or (self._last and not named)
+        self._answers = list(seen) if unnamed else named
         self._more = _more(agent)
         self._asked = set() if self._more else {_key(turn.query) for turn in turns if turn.query is not None}
         self._listed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
@@ -61,18 +69,25 @@ class TurnGrammar:
         ]
         return "\n".join(rules) + "\n"
 
-    def after(self, text: str) -> str | None:
+    def after(self, text: str, room: int) -> str | None:
         """The grammar of the same turn once it has begun with ``text``, where that allows less; else None.
 
-        It does once a name of the answer is complete, which cannot be listed again.
+        It does once a name of the answer is complete, which cannot be listed again. With a ``room`` of few tokens the
+        list ends there: one that is cut off would be no answer.
         """
         start = text.find(_ANSWER)
-        listed = list(_STRING.finditer(text, start + len(_ANSWER))) if start >= 0 else []
-        if not listed:
+        if start < 0:
             return None
+        listed = list(_STRING.finditer(text, start + len(_ANSWER)))
+        end = listed[-1].end() if listed else start + len(_ANSWER)
         names = {found[0] for found in listed}
         left = [name for name in self._answers if _in_json(name) not in names]
-        return f"start: {_literal(text[: listed[-1].end()])} ({self._items(left, first=False)})\n"
+        if room >= NAME_TOKENS:
+            return f"start: {_literal(text[:end])} ({self._items(left, first=not listed)})\n" if listed else None
+        # A name that has begun is written to its end; a comma is one token with the quotation mark before it.
+        begun = left and (not listed or len(text) > end)
+        last = f"{_literal(', ' if listed else '')} {_spelled(left)}" if begun else ""
+        return f"start: {_literal(text[:end])} {last} {_literal(_END)}\n"
 
     def _items(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
@@ -120,6 +135,11 @@ def _key(query: Query) -> tuple[Operation, str, str | None]:
 def _one_of(names: Iterable[str]) -> str:
     """Names as the arguments of a query."""
     return f"({' | '.join(_literal(_in_query(name)) for name in names)})"
+
+
+def _spelled(names: Iterable[str]) -> str:
+    """Names as items of an answer."""
+    return f"({' | '.join(_literal(_in_json(name)) for name in names)})"
 
 
 def _in_query(name: str) -> str:

@@ -126,7 +126,7 @@ class Engine:
             raise ModelError(f"The context of {self.max_context} tokens is full.")
         request = Request(asyncio.get_running_loop().create_future(), limit)
         if grammar is not None:
-            request.guide = self._guide(grammar)
+            request.guide = self._guide(grammar, limit)
         row.request = request
         if self._driver is None or self._driver.done():
             self._driver = asyncio.create_task(self._drive())
@@ -149,10 +149,10 @@ class Engine:
         if self._places is not None:
             self._places.release()
 
-    def _guide(self, grammar: Grammar) -> Guide:
+    def _guide(self, grammar: Grammar, limit: int) -> Guide:
         if self._guides is None:
             self._guides = Guides(self.tokenizer, self.model.config.get_text_config().vocab_size)
-        return self._guides.start(grammar)
+        return self._guides.start(grammar, limit)
 
     def _attach_loop(self) -> None:
         # A caller may use asyncio.run several times; asyncio primitives belong to one loop.

@@ -20,8 +20,11 @@ class Grammar(Protocol):
         """The grammar of the whole text."""
         ...
 
-    def after(self, text: str) -> str | None:
-        """The grammar of the whole text once it has begun with ``text``, if that allows less than before."""
+    def after(self, text: str, room: int) -> str | None:
+        """The grammar of the whole text once it has begun with ``text``, if that allows less than before.
+
+        ``room`` is the number of tokens that can still come.
+        """
         ...
 
 
@@ -39,16 +42,16 @@ class Guides:
                 f"The tokenizer of this model cannot be guided: {error} Set agent.guided=false."
             ) from error
 
-    def start(self, grammar: Grammar) -> Guide:
-        """A guide for one text."""
-        return Guide(self, grammar)
+    def start(self, grammar: Grammar, limit: int) -> Guide:
+        """A guide for one text of at most ``limit`` tokens."""
+        return Guide(self, grammar, limit)
 
 
 class Guide:
     """Follows one text from its first token to its end."""
 
-    def __init__(self, guides: Guides, grammar: Grammar) -> None:
-        self._guides, self._grammar = guides, grammar
+    def __init__(self, guides: Guides, grammar: Grammar, limit: int) -> None:
+        self._guides, self._grammar, self._limit = guides, grammar, limit
         self._matcher = self._match(grammar.lark())
         self._narrower = ""
 
@@ -70,7 +73,7 @@ class Guide:
         """Go on by the last of ``ids``, which are all tokens of the text so far."""
         self._matcher.consume_token(ids[-1])
         text = self._guides.tokenizer.decode(ids)
-        narrower = self._grammar.after(text)
+        narrower = self._grammar.after(text, self._limit - len(ids))
         if narrower is not None and narrower != self._narrower:
             matcher = self._match(narrower)
             # A token can end in the middle of a character, and then its text is not what the model wrote.
