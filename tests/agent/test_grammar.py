@@ -89,6 +89,8 @@ def test_an_answer_lists_shown_names_once(reader: Any) -> None:
     for right in ('["Lyon"]', '["Paris", "Lyon"]', '["Marseille", "Paris", "Lyon"]'):
         assert reader(grammar, answer(right)), right
     too_many = '["Paris", "Lyon", "Marseille", "Nice"]'
+    # A token with the quotation mark and a comma must not lead to where nothing is left to say.
+    assert not reader(grammar, answer('["Marseille", "Paris", "Lyon", "Lyon"]'))
     for wrong in ("[]", '["Par"]', '["Paris", "Paris"]', '["France"]', too_many, '["Paris",]'):
         assert not reader(grammar, answer(wrong)), wrong
 
@@ -99,7 +101,10 @@ def test_a_list_ends_before_it_is_cut_off(reader: Any) -> None:
     assert reader(grammar, one, room=NAME_TOKENS)
     assert not reader(grammar, two, room=NAME_TOKENS)
     # What has begun is written to its end.
-    assert grammar.after(two.partition(" Par")[0], NAME_TOKENS - 1) != grammar.after(one[:-10], NAME_TOKENS - 1)
+    begun = grammar.after(two.partition('"Par')[0], NAME_TOKENS - 1)
+    assert begun is not None
+    assert '"\\"Paris\\""' in begun
+    assert "*" not in begun
 
 
 def test_a_node_without_a_name_is_no_answer(reader: Any) -> None:

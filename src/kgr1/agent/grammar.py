@@ -91,12 +91,11 @@ class TurnGrammar:
 
     def _items(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
-        end = _literal("]</answer>")
         if not names:
-            return end
-        some = f"({' | '.join(_literal(_in_json(name)) for name in names)})"
-        more = f"({_literal(', ')} {some})* {end}"
-        return f"{some} {more}" if first else more
+            return _literal(_END)
+        # No more items than there are names: behind the last one a comma would have to be followed by something.
+        more = f"({_literal(', ')} {_spelled(names)}){{0,{len(names) - first}}} {_literal(_END)}"
+        return f"{_spelled(names)} {more}" if first else more
 
     def _listings(self) -> Iterable[str]:
         """Queries for the relations of an entity."""
