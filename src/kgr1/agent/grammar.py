@@ -94,8 +94,9 @@ class TurnGrammar:
         if not names:
             return _literal(_END)
         # No more items than there are names: behind the last one a comma would have to be followed by something.
-        more = f"({_literal(', ')} {_spelled(names)}){{0,{len(names) - first}}} {_literal(_END)}"
-        return f"{_spelled(names)} {more}" if first else more
+        most = len(names) - first
+        more = f"({_literal(', ')} {_spelled(names)}){{0,{most}}} " if most else ""
+        return f"{_spelled(names) if first else ''} {more}{_literal(_END)}"
 
     def _listings(self) -> Iterable[str]:
         """Queries for the relations of an entity."""
