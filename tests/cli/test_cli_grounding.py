@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_process import Run
 
+from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.cli import evaluate as evaluate_command
 from kgr1.config import SamplingSettings, Settings
@@ -29,8 +30,8 @@ class Guessing:
         session = await self._policy.open(prompt, question, sampling)
         generate = session.generate
 
-        async def guess(max_new_tokens: int) -> Generation:
-            written = await generate(max_new_tokens)
+        async def guess(max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+            written = await generate(max_new_tokens, grammar)
             return replace(written, text=written.text.replace("]</answer>", ', "Atlantis"]</answer>'))
 
         session.generate = guess  # type: ignore[method-assign]

@@ -48,12 +48,16 @@ class Guides:
 
 
 class Guide:
-    """Follows one text from its first token to its end."""
+    """Follows one text from its first token to its end.
+
+    Where no token can go on, because the vocabulary cannot write a name, it lets go: the rest of the text is free.
+    """
 
     def __init__(self, guides: Guides, grammar: Grammar, limit: int) -> None:
         self._guides, self._grammar, self._limit = guides, grammar, limit
         self._matcher = self._match(grammar.lark())
         self._narrower = ""
+        self._lost = False
 
     @property
     def complete(self) -> bool:
@@ -61,16 +65,17 @@ class Guide:
         return bool(self._matcher.is_accepting())
 
     def forbidden(self) -> torch.Tensor:
-        """True (V,) for each token that cannot come next. Raises :class:`ModelError` if none can."""
+        """True (V,) for each token that cannot come next; False for all once the guide has let go."""
         mask = np.zeros(-(-self._guides.vocabulary // 32), np.int32)
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")[: self._guides.vocabulary]
-        if not allowed.any():
-            raise ModelError(f"The grammar of a turn allows no token. {self._matcher.get_error()}".rstrip())
-        return torch.from_numpy(allowed == 0)
+        self._lost = self._lost or not allowed.any()
+        return torch.from_numpy((allowed == 0) & (not self._lost))
 
     def accept(self, ids: Sequence[int]) -> None:
         """Go on by the last of ``ids``, which are all tokens of the text so far."""
+        if self._lost:
+            return
         self._matcher.consume_token(ids[-1])
         text = self._guides.tokenizer.decode(ids)
         narrower = self._grammar.after(text, self._limit - len(ids))
