@@ -112,13 +112,14 @@ class Query(Record):
 
         A time filter is a third argument; a page after the first ends the call, as in ``..., page=2)``.
         """
-        arguments = [_quote(a) for a in (self.entity, self.relation, self.time) if a is not None]
+        arguments = [quote(a) for a in (self.entity, self.relation, self.time) if a is not None]
         if self.limit and self.offset:
             arguments.append(f"page={self.offset // self.limit + 1}")
         return f"{self.operation.value}({', '.join(arguments)})"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """An argument of a query as it is written, with its quotation marks."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 

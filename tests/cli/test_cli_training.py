@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,7 @@ def test_several_graphs_at_once(run: Run, family: Path, tiny_model: Path, tmp_pa
     few = COLD[COLD.index("--set") :]
     result = run("coldstart", "--mixture", recipe, *few, "--model", tiny_model, "--out", cold)
     assert "6 expert trajectories" in result.stderr
+    assert re.search(r"Trajectories: countries \d, family \d\.", result.stderr)
     assert "family: " in result.stderr
     record = json.loads((cold / "run.json").read_text())
     assert record["graph"]["source"] == str(recipe)

@@ -18,10 +18,11 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
+from kgr1.agent.observe import is_nameless
 from kgr1.config import AgentSettings
 from kgr1.graph.names import is_identifier
 from kgr1.graph.render import neutralise
-from kgr1.types import Operation, Query, Turn
+from kgr1.types import Operation, Query, Turn, quote
 
 THOUGHT_CHARACTERS = 400
 """Longest thought; longer ones are loops."""
@@ -41,10 +42,11 @@ class TurnGrammar:
     """What the next turn of an episode may be."""
 
     def __init__(self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings) -> None:
-        seen = dict.fromkeys(neutralise(name) for turn in turns for name in turn.shown_entities)
+        shown = (zip(turn.shown_entities, turn.shown_entity_ids, strict=True) for turn in turns)
+        seen = {neutralise(name): is_nameless(name, identifier) for pair in shown for name, identifier in pair}
         self._entities = list(dict.fromkeys((*map(neutralise, topics), *seen)))
         self._last = len(turns) + 1 >= agent.max_turns
-        named = [name for name in seen if not is_identifier(name)]
+        named = [name for name, nameless in seen.items() if not nameless]
         unnamed = any(map(is_identifier, topics)) or (self._last and not named)
         self._answers = list(seen) if unnamed else named
         self._more = _more(agent)
@@ -65,7 +67,7 @@ class TurnGrammar:
         rules = [
             f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})',
             f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/",
-            f"answer: {self._items(self._answers, first=True)}",
+            f"answer: {self._list(self._answers, first=True)}",
         ]
         return "\n".join(rules) + "\n"
 
@@ -81,29 +83,29 @@ class TurnGrammar:
         listed = list(_STRING.finditer(text, start + len(_ANSWER)))
         end = listed[-1].end() if listed else start + len(_ANSWER)
         names = {found[0] for found in listed}
-        left = [name for name in self._answers if _in_json(name) not in names]
+        left = [name for name in self._answers if _json(name) not in names]
         if room >= NAME_TOKENS:
-            return f"start: {_literal(text[:end])} ({self._items(left, first=not listed)})\n" if listed else None
+            return f"start: {_literal(text[:end])} ({self._list(left, first=not listed)})\n" if listed else None
         # A name that has begun is written to its end; a comma is one token with the quotation mark before it.
         begun = left and (not listed or len(text) > end)
-        last = f"{_literal(', ' if listed else '')} {_spelled(left)}" if begun else ""
+        last = f"{_literal(', ' if listed else '')} {_items(left)}" if begun else ""
         return f"start: {_literal(text[:end])} {last} {_literal(_END)}\n"
 
-    def _items(self, names: Sequence[str], *, first: bool) -> str:
+    def _list(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
         if not names:
             return _literal(_END)
         # No more items than there are names: behind the last one a comma would have to be followed by something.
         most = len(names) - first
-        more = f"({_literal(', ')} {_spelled(names)}){{0,{most}}} " if most else ""
-        return f"{_spelled(names) if first else ''} {more}{_literal(_END)}"
+        more = f"({_literal(', ')} {_items(names)}){{0,{most}}} " if most else ""
+        return f"{_items(names) if first else ''} {more}{_literal(_END)}"
 
     def _listings(self) -> Iterable[str]:
         """Queries for the relations of an entity."""
         for operation in (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS):
             names = [name for name in self._entities if (operation, name, None) not in self._asked]
             if names:
-                yield f"{_literal(operation.value + '(')} {_one_of(names)}{self._more}"
+                yield f"{_literal(operation.value + '(')} {_arguments(names)}{self._more}"
 
     def _steps(self) -> Iterable[str]:
         """Queries along a relation: of those listed for the entity, or for any other one if it has no list."""
@@ -116,8 +118,8 @@ class TurnGrammar:
                 groups.setdefault(tuple(left), []).append(entity)
             for relations, entities in groups.items():
                 if relations:
-                    call = f"{_literal(operation.value + '(')} {_one_of(entities)} {_literal(', ')}"
-                    yield f"{call} {_one_of(relations)}{self._more}"
+                    call = f"{_literal(operation.value + '(')} {_arguments(entities)} {_literal(', ')}"
+                    yield f"{call} {_arguments(relations)}{self._more}"
 
 
 def _more(agent: AgentSettings) -> str:
@@ -132,24 +134,23 @@ def _key(query: Query) -> tuple[Operation, str, str | None]:
     return query.operation, neutralise(query.entity), relation
 
 
-def _one_of(names: Iterable[str]) -> str:
-    """Names as the arguments of a query."""
-    return f"({' | '.join(_literal(_in_query(name)) for name in names)})"
+def _arguments(names: Iterable[str]) -> str:
+    """One of some names as the argument of a query."""
+    return _one_of(map(quote, names))
 
 
-def _spelled(names: Iterable[str]) -> str:
-    """Names as items of an answer."""
-    return f"({' | '.join(_literal(_in_json(name)) for name in names)})"
+def _items(names: Iterable[str]) -> str:
+    """One of some names as an item of an answer."""
+    return _one_of(map(_json, names))
 
 
-def _in_query(name: str) -> str:
-    call = Query(operation=Operation.GET_TAIL_RELATIONS, entity=name).to_text()
-    return call[call.index("(") + 1 : -1]
+def _one_of(texts: Iterable[str]) -> str:
+    return f"({' | '.join(map(_literal, texts))})"
 
 
-def _in_json(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
-
-
-def _literal(text: str) -> str:
+def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+_literal = _json
+"""A text as it stands in a grammar, which is as in JSON."""

@@ -122,6 +122,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
     skips = {"": 0} if given.mixture is None else given.mixture.skips
     shares = quotas(settings.coldstart.trajectories, weights, parts)
     result: list[tuple[Question, list[Step]]] = []
+    taken: dict[str, int] = {}
     with busy("Walking the graph"):
         for part, questions in parts.items():
             found = expert_dataset(
@@ -149,7 +150,9 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                     part=part,
                 )
             result += found[skips[part] :]
+            taken[part] = len(found[skips[part] :])
     if given.mixture is not None:
+        note(f"Trajectories: {', '.join(f'{part} {count}' for part, count in taken.items())}.")
         random.Random(settings.coldstart.seed).shuffle(result)
     return result
 
