@@ -66,7 +66,7 @@ def test_a_mediator_is_what_observations_call_nameless() -> None:
 
 def test_made_questions_cross_mediators_as_one_hop_and_never_end_there() -> None:
     graph = GraphStore.from_triples(FILMS)
-    questions = generate_questions(FILMS, count=60, seed=0, kinds=["mediator"], long_share=1.0)
+    questions = generate_questions(FILMS, count=150, seed=0, kinds=["mediator"], long_share=1.0)
     check(questions, FILMS)
     texts = {question.gold_path: question.text.rstrip("?.") for question in questions}
     assert texts["film.film.starring", "film.performance.actor"].endswith(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kgr1.datasets.paths import Hop
+from kgr1.datasets.wordings import WORDINGS
 
 FRAMES = ("What is {x}?", "Name {x}.", "Find {x}.", "Tell me {x}.", "Can you tell me {x}?", "I am looking for {x}.")
 BOTH_FRAMES = (
@@ -18,6 +19,9 @@ BOTH_FRAMES = (
 Phrases = Mapping[str, Sequence[str]]
 """Relation -> [forward phrase, backward phrase], e.g. ``{"capital": ["the capital of {x}", "the country whose
 capital is {x}"]}``; ``{x}`` is replaced."""
+
+NATURAL_SHARE = 0.6
+"""How often a relation that people have their own words for (:mod:`kgr1.datasets.wordings`) is asked for in these."""
 
 # Label forms of readable(): a noun ("capital"), a verb ("plays for"), a participle ("directed by"), what events in the
 # news are called ("make a visit").
@@ -67,7 +71,20 @@ def phrase(hop: Hop, inner: str, phrases: Phrases, rng: random.Random) -> str:
     if hop.relation in phrases:
         return fill(phrases[hop.relation][hop.backward], x=inner)
     label = readable(hop.relation)
+    wording = WORDINGS.get(label.lower())
+    natural = wording.phrases(backward=hop.backward) if wording is not None else ()
+    if natural and rng.random() < NATURAL_SHARE:
+        return fill(rng.choice(natural), x=inner)
     return fill(rng.choice(_GENERIC[_form(label)][hop.backward]), x=inner, r=label)
+
+
+def sentence(hop: Hop, inner: str, phrases: Phrases, rng: random.Random) -> str:
+    """A question for the last hop from what ``inner`` says: as people ask about such a relation, or a frame."""
+    wording = None if hop.relation in phrases else WORDINGS.get(readable(hop.relation).lower())
+    natural = wording.questions(backward=hop.backward) if wording is not None else ()
+    if natural and rng.random() < NATURAL_SHARE:
+        return fill(rng.choice(natural), x=inner)
+    return fill(rng.choice(FRAMES), x=phrase(hop, inner, phrases, rng))
 
 
 def readable(relation: str) -> str:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase
+from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase, sentence
 from kgr1.datasets.mediators import crosses_once, is_mediator, mediated_phrase, mediated_walk
 from kgr1.datasets.paths import Hop, Path
 from kgr1.datasets.times import FORMS, draw_filter, in_words
@@ -162,7 +162,7 @@ class _Maker:
         path = self._walk(topic, length)
         if path is None or not self._fits(topic, frontiers := self.index.follow(topic, path), turns):
             return None
-        return self._asked(topic, path, self._phrases(path, topic), CHAIN, frontiers[-1])
+        return self._asked(topic, path, self._sentence(path, topic), CHAIN, frontiers[-1])
 
     def temporal(self, length: int, turns: int, form: str) -> Question | None:
         """One random walk with a time for the facts of the topic, which the facts of other times make needed."""
@@ -180,7 +180,7 @@ class _Maker:
             return None
         # The time stands behind the topic's own facts, where no other hop can be meant by it.
         inner = f"{phrase(first, topic, self.phrases, self.rng)} {in_words(time, self.rng)}"
-        return self._asked(topic, path, self._phrases(rest, inner), TEMPORAL, frontiers[-1])
+        return self._asked(topic, path, self._sentence(rest, inner), TEMPORAL, frontiers[-1])
 
     def mediator(self, length: int, turns: int) -> Question | None:
         """One random walk across one node without a name; the hops into it and out of it are asked for as one."""
@@ -203,7 +203,7 @@ class _Maker:
         before, (first, second), after = path[:place], path[place : place + 2], path[place + 2 :]
         inner = self._phrases(before, topic)
         inner = mediated_phrase(self.index, frontiers[place], first, second, inner, self.rng)
-        return self._asked(topic, path, self._phrases(after, inner), MEDIATOR, frontiers[-1])
+        return self._asked(topic, path, self._sentence(after, inner), MEDIATOR, frontiers[-1])
 
     def intersection(self, turns: int) -> Question | None:
         """Two conditions that one random entity satisfies, each of them needed; None if a limit is hit."""
@@ -261,8 +261,13 @@ class _Maker:
             inner = phrase(hop, inner, self.phrases, self.rng)
         return inner
 
-    def _asked(self, topic: str, path: Path, what: str, kind: str, ends: Sequence[str]) -> Question:
-        text = fill(self.rng.choice(FRAMES), x=what)
+    def _sentence(self, path: Sequence[Hop], inner: str) -> str:
+        """A question for the hops of ``path`` from what ``inner`` says, or for ``inner`` itself."""
+        if not path:
+            return fill(self.rng.choice(FRAMES), x=inner)
+        return sentence(path[-1], self._phrases(path[:-1], inner), self.phrases, self.rng)
+
+    def _asked(self, topic: str, path: Path, text: str, kind: str, ends: Sequence[str]) -> Question:
         return self._question(text, (topic,), (path,), ends, kind, len(path))
 
     def _question(
