@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,29 @@ def test_a_sliding_window_takes_the_way_of_trl() -> None:
     assert not takes_trees(Gemma3ForCausalLM(Gemma3TextConfig(**small, **heads, sliding_window=4, layer_types=kinds)))
     assert not takes_trees(MistralForCausalLM(MistralConfig(**small, **heads, sliding_window=4)))
     assert takes_trees(MistralForCausalLM(MistralConfig(**small, **heads, sliding_window=None)))
+
+
+def test_adapters_read_bfloat16_as_it_is(tiny_model: Path, tmp_path: Path) -> None:
+    model = make_trainer(tiny_model, tmp_path, adapter=True, temperature=1.0).model
+    perturb(model)
+    for weight in model.parameters():
+        if not weight.requires_grad:  # as a run in bfloat16 keeps them
+            weight.data = weight.data.to(torch.bfloat16)
+    ids, mask, scored = make_inputs("one group")
+    read: list[Any] = []
+    module = next(module for name, module in model.named_modules() if name.endswith("lora_A.default"))
+    module.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].dtype))
+
+    def tokens_and_gradients() -> list[Any]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            values, _ = shared_prefix_logps(model, ids, mask, scored.shape[1])
+        values.sum().backward()
+        return [values.detach(), *(weight.grad.clone() for weight in model.parameters() if weight.requires_grad)]
+
+    direct = tokens_and_gradients()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kgr1.grpo.logps._no_detour", lambda _: nullcontext())
+        converted = tokens_and_gradients()
+    assert read == [torch.bfloat16, torch.float32]
+    assert all(torch.equal(one, other) for one, other in zip(direct, converted, strict=True))

@@ -10,10 +10,12 @@ tokens, u distinct places that predict them.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 
 from kgr1.grpo.tree import build_tree
 from kgr1.grpo.tree_attention import forward_tree
@@ -73,10 +75,20 @@ def scored_tokens(
     # The last token of a sequence predicts nothing.
     rows = [ids[real][:-1].tolist() for ids, real in zip(input_ids, mask, strict=True)]
     tree = build_tree(rows)
-    hidden = forward_tree(inner, tree)  # (N, D)
+    with _no_detour(model):
+        hidden = forward_tree(inner, tree)  # (N, D)
     row, column = scored.nonzero(as_tuple=True)
     prompts = mask[:, :prompt_length].sum(dim=1).tolist()
     before = [tree.places[r][prompts[r] - 1 + c] for r, c in zip(row.tolist(), column.tolist(), strict=True)]
     places, which = torch.unique(torch.tensor(before, dtype=torch.long, device=hidden.device), return_inverse=True)
     logits = inner.get_output_embeddings()(hidden[places])
     return ScoredTokens(logits, which, input_ids[:, prompt_length:][row, column], row, column)
+
+
+def _no_detour(model: Any) -> AbstractContextManager[Any]:
+    """Keeps adapters from converting their input to float32, which autocast would convert back before it is used.
+
+    That is a seventh of the time of a step in bfloat16, and changes no bit of the result.
+    """
+    on = hasattr(model, "peft_config") and torch.is_autocast_enabled(next(model.parameters()).device.type)
+    return disable_input_dtype_casting(model) if on else nullcontext()
