@@ -107,6 +107,20 @@ def test_a_list_ends_before_it_is_cut_off(reader: Any) -> None:
     assert "*" not in begun
 
 
+def test_relations_are_chosen_by_their_whole_names() -> None:
+    begun = CITIES.partition('city"')[0]
+    second = after(FRANCE)
+    assert sorted(second.choices(begun)) == ['capital")', 'city")']
+    assert second.choices(begun[:-1]) == []
+    assert second.choices(begun + "city") == []
+    assert second.choices(FRANCE.partition("France")[0]) == []
+    assert second.choices(begun.replace("tail_entities", "head_entities")) == []  # only outgoing ones were listed
+    assert after(FRANCE, CITIES).choices(begun) == ['capital")']  # the other was asked for
+    assert after(FRANCE, max_turns=2).choices(begun) == []
+    for more in ({"time_filter": True}, {"page_size": 2}):  # the query may go on behind the relation
+        assert after(FRANCE, **more).choices(begun) == []
+
+
 def test_a_node_without_a_name_is_no_answer(reader: Any) -> None:
     facts = [
         ("Alien", "performance", "m.0abc12"),

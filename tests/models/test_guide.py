@@ -21,14 +21,17 @@ from kgr1.models.guide import Guides  # noqa: E402
 class Words:
     """Some words, and which of them are left once one has been written."""
 
-    def __init__(self, words: str, then: str | None = None) -> None:
-        self.words, self.then = words, then
+    def __init__(self, words: str, then: str | None = None, choices: dict[str, list[str]] | None = None) -> None:
+        self.words, self.then, self.whole = words, then, choices or {}
 
     def lark(self) -> str:
         return f"start: {self.words}\n"
 
     def after(self, text: str, room: int) -> str | None:
         return f"start: {self.then}\n" if self.then is not None and text.startswith("yes") else None
+
+    def choices(self, text: str) -> list[str]:
+        return self.whole.get(text, [])
 
 
 async def write(engine: Engine, jobs: list[tuple[Words | None, SamplingSettings]]) -> list[str]:
@@ -56,6 +59,87 @@ def test_a_grammar_can_become_narrower(tiny_model: Path) -> None:
     texts = asyncio.run(write(make_engine(tiny_model, rows=12), [(words, sampled(seed)) for seed in range(12)]))
     assert {text[:4] for text in texts if text.startswith("yes")} == {"yesb"}
     assert {text[:3] for text in texts if text.startswith("no")} == {"noa", "nob"}
+
+
+NAMES = ["people.person.born)", "people.person.died)", "people.person.lived)", "film.actor)", "film)"]
+PREFIX = "yes:"
+
+
+def whole_names() -> Words:
+    names = " | ".join(f'"{name}"' for name in NAMES)
+    return Words(f'"{PREFIX}" ({names}) "</answer>"', choices={PREFIX: NAMES})
+
+
+def whole_scores(engine: Engine, context: str) -> Any:
+    """Log-probability (n,) of each name behind the prefix: one plain forward pass a name."""
+    begun = [*engine.tokenizer.encode(context), *engine.tokenizer.encode(PREFIX, add_special_tokens=False)]
+    scores = []
+    for name in NAMES:
+        ids = engine.tokenizer.encode(name, add_special_tokens=False)
+        with torch.no_grad():
+            logits = engine.model(torch.tensor([[*begun, *ids]])).logits[0, len(begun) - 1 : -1]
+        scores.append(torch.log_softmax(logits, dim=-1)[range(len(ids)), ids].sum())
+    return torch.stack(scores)
+
+
+async def choose(engine: Engine, contexts: list[str], samplings: list[SamplingSettings]) -> list[tuple[str, float]]:
+    """The name that each row writes, and its log-probability."""
+
+    async def one(context: str, sampling: SamplingSettings) -> Any:
+        row = await engine.open(engine.tokenizer.encode(context), sampling)
+        try:
+            return await engine.generate(row, 60, whole_names())
+        finally:
+            engine.close(row)
+
+    requests = await asyncio.gather(*map(one, contexts, samplings))
+    result = []
+    for request in requests:
+        text = engine.tokenizer.decode(request.ids)
+        name = text.removeprefix(PREFIX).removesuffix("</answer>")
+        start = len(engine.tokenizer.encode(PREFIX, add_special_tokens=False))
+        length = len(engine.tokenizer.encode(name, add_special_tokens=False))
+        result.append((name, sum(request.logprobs[start : start + length])))
+    return result
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_choice_is_that_of_the_most_probable_whole(tiny_model: Path, attention: str) -> None:
+    engine = make_engine(tiny_model, attention=attention)
+    contexts = ["Is it so?", "Who is it then, and when?", "France"]
+    chosen = asyncio.run(choose(engine, contexts, [SamplingSettings()] * 3))
+    for context, (name, logprob) in zip(contexts, chosen, strict=True):
+        scores = whole_scores(engine, context)
+        assert name == NAMES[int(scores.argmax())]
+        assert logprob == pytest.approx(float(torch.log_softmax(scores, dim=0).max()), rel=1e-6)
+
+
+def test_a_choice_is_sampled_with_the_probability_of_the_whole(tiny_model: Path) -> None:
+    engine = make_engine(tiny_model, rows=16)
+    count = 400
+    heat = 30.0  # makes the long names frequent enough to be counted
+    chosen = asyncio.run(choose(engine, ["Is it so?"] * count, [sampled(seed, heat) for seed in range(count)]))
+    expected = torch.softmax(whole_scores(engine, "Is it so?") / heat, dim=0)
+    for name, share in zip(NAMES, expected.tolist(), strict=True):
+        found = [logprob for other, logprob in chosen if other == name]
+        assert len(found) / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
+        assert found == pytest.approx([float(torch.log(torch.tensor(share)))] * len(found), rel=1e-4, abs=1e-6)
+
+
+def test_a_choice_of_one_row_leaves_the_others_alone(tiny_model: Path) -> None:
+    jobs: list[tuple[Words | None, SamplingSettings]] = [(None, sampled(seed)) for seed in range(3)]
+    alone = asyncio.run(write(make_engine(tiny_model), jobs))
+    assert asyncio.run(write(make_engine(tiny_model), [(whole_names(), sampled(9)), *jobs]))[1:] == alone
+
+
+def test_a_choice_that_could_be_cut_off_is_not_offered(tiny_model: Path) -> None:
+    engine = make_engine(tiny_model)
+    ids = engine.tokenizer.encode(PREFIX, add_special_tokens=False)
+    for limit, offered in ((60, len(NAMES)), (len(ids) + 3, 0)):
+        guide = engine._guide(whole_names(), limit)
+        for place in range(len(ids)):
+            guide.accept(ids[: place + 1])
+        assert len(guide.choices) == offered
 
 
 def test_a_guide_that_cannot_go_on_lets_go(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,10 @@ are used up. With ``agent.guided`` a turn is a thought of the model's own and th
 - an answer that lists shown entities, each of them once. A node without a name is no answer, unless the topics of the
   question have none either, or nothing else was shown up to the last turn.
 
-The last turn is an answer. The choice is the model's; nothing here knows what is right. The grammar is written in the
-form of Lark that llguidance reads, which computes from it which tokens may come next.
+The last turn is an answer. Which relation a query follows is weighed by whole names (:meth:`TurnGrammar.choices`):
+token by token, many names that begin alike would win over the one that fits. The choice is the model's; nothing here
+knows what is right. The grammar is written in the form of Lark that llguidance reads, which computes from it which
+tokens may come next.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ NAME_TOKENS = 32
 """Room that another name of an answer must have; longer names are rare."""
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_QUERY = "<kg-query>"
 _ANSWER = "<answer>["
 _END = "]</answer>"
 _DATE = r"\d{4}(-\d\d(-\d\d)?)?"
 _TIME = rf"((before |after )?{_DATE}|{_DATE}\/{_DATE})"
 _PAGE = r"[1-9]\d{0,3}"
+_STEPS = (Operation.GET_TAIL_ENTITIES, Operation.GET_HEAD_ENTITIES)
 
 
 class TurnGrammar:
@@ -61,7 +65,7 @@ class TurnGrammar:
     def lark(self) -> str:
         """The grammar of the whole turn."""
         queries = [] if self._last else [*self._listings(), *self._steps()]
-        actions = [f"{_literal('<kg-query>')} ({' | '.join(queries)}) {_literal(')</kg-query>')}"] if queries else []
+        actions = [f"{_literal(_QUERY)} ({' | '.join(queries)}) {_literal(')</kg-query>')}"] if queries else []
         if self._answers or not queries:
             actions.append(f"{_literal(_ANSWER)} answer")
         rules = [
@@ -91,6 +95,19 @@ class TurnGrammar:
         last = f"{_literal(', ' if listed else '')} {_items(left)}" if begun else ""
         return f"start: {_literal(text[:end])} {last} {_literal(_END)}\n"
 
+    def choices(self, text: str) -> list[str]:
+        """What can come next where the turn so far, ``text``, comes to the relation of a query: all names to its end.
+
+        Empty anywhere else, and where a query may go on behind its relation.
+        """
+        if self._last or self._more or not text.endswith('"'):
+            return []
+        for operation in _STEPS:
+            for entity in self._entities:
+                if text.endswith(f'{_QUERY}{operation.value}({quote(entity)}, "'):
+                    return [f"{quote(name)[1:]})" for name in self._relations(operation, entity)]
+        return []
+
     def _list(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
         if not names:
@@ -109,17 +126,20 @@ class TurnGrammar:
 
     def _steps(self) -> Iterable[str]:
         """Queries along a relation: of those listed for the entity, or for any other one if it has no list."""
-        for operation in (Operation.GET_TAIL_ENTITIES, Operation.GET_HEAD_ENTITIES):
-            lists = self._listed[operation.outgoing]
-            every = list(dict.fromkeys(name for found in lists.values() for name in found))
+        for operation in _STEPS:
             groups: dict[tuple[str, ...], list[str]] = {}
             for entity in self._entities:
-                left = (name for name in lists.get(entity, every) if (operation, entity, name) not in self._asked)
-                groups.setdefault(tuple(left), []).append(entity)
+                groups.setdefault(tuple(self._relations(operation, entity)), []).append(entity)
             for relations, entities in groups.items():
                 if relations:
                     call = f"{_literal(operation.value + '(')} {_arguments(entities)} {_literal(', ')}"
                     yield f"{call} {_arguments(relations)}{self._more}"
+
+    def _relations(self, operation: Operation, entity: str) -> list[str]:
+        """Those that a query about an entity can follow."""
+        lists = self._listed[operation.outgoing]
+        listed = lists[entity] if entity in lists else [name for found in lists.values() for name in found]
+        return [name for name in dict.fromkeys(listed) if (operation, entity, name) not in self._asked]
 
 
 def _more(agent: AgentSettings) -> str:

@@ -24,6 +24,7 @@ import torch
 
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
+from kgr1.models.choice import continuation_scores, token_logprobs
 from kgr1.models.guide import Grammar, Guide, Guides
 from kgr1.models.kv_cache import RowCache, attention_mask, context_limit
 from kgr1.types import FinishReason
@@ -180,6 +181,9 @@ class Engine:
         if self._cache is None:
             dtype = next(self.model.parameters()).dtype
             self._cache = RowCache(self.model.config, self._max_rows, dtype, self.device)
+        for row in self._rows:
+            if row.request is not None and row.request.guide is not None and row.request.guide.choices:
+                self._choose(row, row.request.guide.choices)
         waiting = [row for row in self._rows if row.request is not None]
         decoding = [row for row in waiting if len(row.ids) - row.cached == 1]
         for row in waiting:
@@ -262,21 +266,34 @@ class Engine:
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
         ids, logprobs = draw(_guided(rows, logits), [row.sampling for row in rows], [row.random for row in rows])
-        if not all(map(math.isfinite, logprobs)):
-            raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
+        _check(logprobs)
         for row, token, logprob in zip(rows, ids, logprobs, strict=True):
-            request = row.request
-            assert request is not None
-            row.ids.append(token)
-            request.ids.append(token)
-            request.logprobs.append(logprob)
-            if request.guide is not None:
-                request.guide.accept(request.ids)
-            finish = self._finish(row, request)
-            if finish is not None:
-                row.request = None
-                if not request.future.done():
-                    request.future.set_result(finish)
+            self._append(row, token, logprob)
+
+    def _append(self, row: Row, token: int, logprob: float) -> None:
+        """Go on with ``token``, and end the turn if it is complete."""
+        request = row.request
+        assert request is not None
+        row.ids.append(token)
+        request.ids.append(token)
+        request.logprobs.append(logprob)
+        if request.guide is not None:
+            request.guide.accept(request.ids)
+        finish = self._finish(row, request)
+        if finish is not None:
+            row.request = None
+            if not request.future.done():
+                request.future.set_result(finish)
+
+    def _choose(self, row: Row, choices: Sequence[Sequence[int]]) -> None:
+        """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
+        assert self._cache is not None
+        scores = continuation_scores(self.model, self._cache, row.index, row.cached, row.ids[row.cached :], choices)
+        (chosen,), logprobs = draw(scores[None], [row.sampling], [row.random])
+        _check(logprobs)
+        tempered = scores.cpu() / (row.sampling.temperature or 1.0)
+        for token, logprob in zip(choices[chosen], token_logprobs(tempered, choices, chosen), strict=True):
+            self._append(row, token, logprob)
 
     def _stops_of(self, stops: tuple[str, ...]) -> StopStrings:
         if stops not in self._stops:
@@ -314,6 +331,11 @@ def draw(
         ids[sampled] = position.clamp(max=logits.shape[-1] - 1)
     chosen = logprobs.gather(1, ids[:, None])[:, 0]
     return ids.tolist(), chosen.tolist()
+
+
+def _check(logprobs: Sequence[float]) -> None:
+    if not all(map(math.isfinite, logprobs)):
+        raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
 
 
 def _guided(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:

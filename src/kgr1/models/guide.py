@@ -27,6 +27,10 @@ class Grammar(Protocol):
         """
         ...
 
+    def choices(self, text: str) -> list[str]:
+        """Texts of which one comes next, to be weighed as a whole, if ``text`` comes to such a place; else empty."""
+        ...
+
 
 class Guides:
     """Makes guides for one model; reading its vocabulary takes a second and is done once."""
@@ -58,6 +62,8 @@ class Guide:
         self._matcher = self._match(grammar.lark())
         self._narrower = ""
         self._lost = False
+        self.choices: list[list[int]] = []
+        """Token ids of the texts of which one comes next, at least two; empty where the next token is free."""
 
     @property
     def complete(self) -> bool:
@@ -74,6 +80,7 @@ class Guide:
 
     def accept(self, ids: Sequence[int]) -> None:
         """Go on by the last of ``ids``, which are all tokens of the text so far."""
+        self.choices = []
         if self._lost:
             return
         self._matcher.consume_token(ids[-1])
@@ -84,6 +91,15 @@ class Guide:
             # A token can end in the middle of a character, and then its text is not what the model wrote.
             if matcher.try_consume_tokens(list(ids)) == len(ids):
                 self._matcher, self._narrower = matcher, narrower
+        self.choices = self._choices(text, self._limit - len(ids))
+
+    def _choices(self, text: str, room: int) -> list[list[int]]:
+        encode = self._guides.tokenizer.encode
+        texts = self._grammar.choices(text)
+        found = [encode(choice, add_special_tokens=False, split_special_tokens=True) for choice in texts]
+        fitting = [ids for ids in found if len(ids) < room and self._matcher.validate_tokens(ids) == len(ids)]
+        # With one that does not fit left out, the choice would not be the model's.
+        return fitting if len(fitting) == len(texts) > 1 else []
 
     def _match(self, lark: str) -> Any:
         matcher = LLMatcher(self._guides.tokens, lark)

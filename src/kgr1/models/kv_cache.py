@@ -9,6 +9,7 @@ Shapes: L layers, R rows, H key-value heads, T positions, D head dimension.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -110,6 +111,10 @@ class RowCache:
         """A transformers cache over rows ``first .. first+count`` for tokens starting at ``starts`` (count,)."""
         return RowView(self, first, count, starts, width)
 
+    def branches(self, row: int, count: int, positions: int) -> BranchView:
+        """A transformers cache for ``count`` ways to go on after the first ``positions`` tokens of a row."""
+        return BranchView(self, row, count, positions)
+
 
 class RowView(Cache):  # type: ignore[misc]
     """What one forward pass sees of a :class:`RowCache`: writes at each row's own position, reads up to ``width``."""
@@ -139,3 +144,27 @@ class RowView(Cache):  # type: ignore[misc]
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions and masks are always passed explicitly, so nobody may rely on this."""
         return int(self._starts.max())
+
+
+class BranchView(Cache):  # type: ignore[misc]
+    """What one forward pass over several continuations of a row sees of a :class:`RowCache`; nothing is written."""
+
+    def __init__(self, store: RowCache, row: int, count: int, positions: int) -> None:
+        super().__init__(layers=[])
+        self._store, self._row, self._count, self._positions = store, row, count, positions
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the stored keys and values with (n, H, Tq, D) new ones behind them, (n, H, positions + Tq, D)."""
+        stored = self._store.keys, self._store.values
+        keys, values = map(partial(self._extended, layer_idx), stored, (key_states, value_states))
+        return keys, values
+
+    def _extended(self, layer: int, stored: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        known = stored[layer, self._row, :, : self._positions].expand(self._count, -1, -1, -1)
+        return torch.cat([known, new], dim=2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions and masks are always passed explicitly, so nobody may rely on this."""
+        return self._positions
