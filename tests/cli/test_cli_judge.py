@@ -27,6 +27,7 @@ def test_judging_a_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "4 verdicts are kept" in stopped.stderr
         server.fail_after = 10**9
         result = run(*words)
+        assert "larger one is needed" not in result.stderr
         assert "| LLM judge, gold entities named | 100.0 % | [100.0, 100.0] |" in result.stdout
         assert "not defined" in result.stdout  # both sides say yes to everything
         asked = len(server.requests)
@@ -41,3 +42,11 @@ def test_judging_a_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "b").exists()
     monkeypatch.setenv("KGR1_JUDGE_KEY", "k\n123")
     assert "characters that no key has" in run(*words, code=1).stderr
+
+
+def test_a_judge_that_does_not_keep_to_the_form_is_told(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "a"
+    run("evaluate", "-g", "countries", "-q", "countries", "--policy", "oracle", "--limit", "3", "--out", out)
+    with judge_server(lambda asked: "It looks fine to me.") as server:
+        told = run("judge", out, "--base-url", server.url, "--model", "m")
+    assert "3 of 3 verdicts could not be read" in " ".join(told.stderr.split())

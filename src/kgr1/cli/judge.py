@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgr1.cli.bars import StepBar
-from kgr1.cli.console import facts, note, one_line, out
+from kgr1.cli.console import facts, note, one_line, out, warn
 from kgr1.cli.options import RunFolder
 from kgr1.errors import EvaluationError
 
@@ -61,6 +61,11 @@ def judge(
     summary = summarise_judge(judged, model=model, prompt_version=PROMPT_VERSION, seed=seed)
     write_whole(episodes.with_name(JUDGE_FILE), summary.model_dump_json(indent=2) + "\n")
     _show(summary, tally)
+    if 2 * summary.unread > summary.episodes:
+        warn(
+            f"{summary.unread} of {summary.episodes} verdicts could not be read and count 0: this model does not keep to "
+            "the form, and a larger one is needed. What it wrote stands in the file of the verdicts."
+        )
     note(f"Written to {episodes.with_name(JUDGE_FILE)}.")
 
 
