@@ -141,6 +141,32 @@ def test_a_node_without_a_name_is_no_answer(reader: Any) -> None:
     assert reader(shown("m.0zz99"), node)  # here names are such
 
 
+def test_what_was_asked_about_is_no_answer_beside_other_names(reader: Any) -> None:
+    facts = [("Alien", "director", "Scott"), ("Legend", "director", "Scott"), ("Bell", "wife", "Ada")]
+    store = GraphStore.from_triples([*facts, ("Ada", "husband", "Bell")], name="films")
+
+    def walked(question: Question, *steps: str) -> TurnGrammar:
+        return after(*map(ask, steps), question=question, on=store, max_turns=9)
+
+    def of(text: str, *topics: str) -> Question:
+        return Question(id="q", text=text, topics=topics, answers=())
+
+    to_director = 'get_tail_relations("Alien")', 'get_tail_entities("Alien", "director")'
+    back = 'get_head_relations("Scott")', 'get_head_entities("Scott", "director")'
+    others = walked(of("What else did the director of Alien make?", "Alien"), *to_director, *back)
+    assert reader(others, answer('["Legend"]'))
+    assert not reader(others, answer('["Alien"]'))
+    assert not reader(others, answer('["Legend", "Alien"]'))
+    # Nobody asked about the other topic, so it can be meant.
+    which = walked(
+        of("Which one is by the director of Alien, Legend or Brazil?", "Alien", "Legend"), *to_director, *back
+    )
+    assert reader(which, answer('["Legend"]'))
+    wife = 'get_tail_relations("Bell")', 'get_tail_entities("Bell", "wife")'
+    husband = 'get_tail_relations("Ada")', 'get_tail_entities("Ada", "husband")'
+    assert reader(walked(of("Who is the husband of the wife of Bell?", "Bell"), *wife, *husband), answer('["Bell"]'))
+
+
 def test_the_last_turn_is_an_answer(reader: Any) -> None:
     last = after(FRANCE, CITIES, max_turns=3)
     assert reader(last, answer('["Paris"]'))

@@ -6,7 +6,8 @@ are used up. With ``agent.guided`` a turn is a thought of the model's own and th
 - a query about a topic or a shown entity, along a relation that was listed, that was not asked before (where results
   have pages, or facts dates, a query may come again: it can ask for another part); or
 - an answer that lists shown entities, each of them once. A node without a name is no answer, unless the topics of the
-  question have none either, or nothing else was shown up to the last turn.
+  question have none either, or nothing else was shown up to the last turn. A topic that was asked about is none where
+  the last result has other names: who asks for "other films of the director of Alien" does not mean Alien.
 
 The last turn is an answer. Which relation a query follows is weighed by whole names (:meth:`TurnGrammar.choices`):
 token by token, many names that begin alike would win over the one that fits. The choice is the model's; nothing here
@@ -52,7 +53,7 @@ class TurnGrammar:
         self._last = len(turns) + 1 >= agent.max_turns
         named = [name for name, nameless in seen.items() if not nameless]
         unnamed = any(map(is_identifier, topics)) or (self._last and not named)
-        self._answers = list(seen) if unnamed else named
+        self._answers = _without_asked(list(seen) if unnamed else named, topics, turns)
         self._more = _more(agent)
         self._asked = set() if self._more else {_key(turn.query) for turn in turns if turn.query is not None}
         self._listed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
@@ -140,6 +141,15 @@ class TurnGrammar:
         lists = self._listed[operation.outgoing]
         listed = lists[entity] if entity in lists else [name for found in lists.values() for name in found]
         return [name for name in dict.fromkeys(listed) if (operation, entity, name) not in self._asked]
+
+
+def _without_asked(names: list[str], topics: Sequence[str], turns: Sequence[Turn]) -> list[str]:
+    """``names`` without the topics that queries were about, unless the last result is made of these alone."""
+    about = {neutralise(turn.query.entity) for turn in turns if turn.query is not None} & set(map(neutralise, topics))
+    results = [turn.shown_entities for turn in turns if turn.shown_entities]
+    if not results or about.issuperset(map(neutralise, results[-1])):
+        return names
+    return [name for name in names if name not in about]
 
 
 def _more(agent: AgentSettings) -> str:

@@ -63,8 +63,8 @@ def judge(
     _show(summary, tally)
     if 2 * summary.unread > summary.episodes:
         warn(
-            f"{summary.unread} of {summary.episodes} verdicts could not be read and count 0: this model does not keep to "
-            "the form, and a larger one is needed. What it wrote stands in the file of the verdicts."
+            f"{summary.unread} of {summary.episodes} verdicts could not be read and count 0: this model does not keep "
+            "to the form, and a larger one is needed. What it wrote stands in the file of the verdicts."
         )
     note(f"Written to {episodes.with_name(JUDGE_FILE)}.")
 
