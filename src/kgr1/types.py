@@ -202,14 +202,16 @@ class Answer(Record):
 class Turn(Record):
     """One turn: what the model wrote, what it meant, and what the graph said.
 
-    ``token_ids`` are exactly the ids the engine sampled (T_turn) and ``logprobs`` their log-probabilities under the
-    sampling distribution; both are empty for policies that write text. ``information`` is the text shown to the model
+    ``token_ids`` are exactly the ids the engine wrote (T_turn) and ``logprobs`` their log-probabilities under the
+    sampling distribution; both are empty for policies that write text. All of them were sampled, but for the ``forced``
+    ones of a guided turn, which its grammar left no choice about. ``information`` is the text shown to the model
     and ``information_ids`` the ids that were appended to its context.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    forced: int = 0
     finish: FinishReason = FinishReason.STOP
     query: Query | None = None
     answer: Answer | None = None
@@ -243,10 +245,13 @@ class Turn(Record):
 class Usage(Record):
     """The ledger of one episode. ``prompt_tokens`` sums the context length over all model calls.
 
+    ``generated_tokens`` were sampled; ``forced_tokens`` were written without, where a grammar left no choice.
+
     ``graph_outcomes`` splits ``graph_calls`` by what came back: ``ok``, or the error code; empty in old records.
     """
 
     generated_tokens: int = 0
+    forced_tokens: int = 0
     prompt_tokens: int = 0
     context_tokens: int = 0  # length of the final context
     model_calls: int = 0

@@ -224,6 +224,9 @@ def test_a_model_that_knows_nothing_makes_no_mistake_of_form(tiny_model: Path, t
         shown = {name for turn in episode.turns for name in turn.shown_entities}
         assert set(episode.answers) <= shown <= names
         assert len(set(episode.answers)) == len(episode.answers)
+        written = sum(len(turn.token_ids) for turn in episode.turns)
+        assert episode.usage.generated_tokens + episode.usage.forced_tokens == written
+        assert episode.usage.forced_tokens == sum(turn.forced for turn in episode.turns) > 10 * len(episode.turns)
         # Probabilities are those of the choice that was left.
         assert all(-100 < logprob <= 0 for turn in episode.turns for logprob in turn.logprobs)
 

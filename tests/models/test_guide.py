@@ -61,6 +61,42 @@ def test_a_grammar_can_become_narrower(tiny_model: Path) -> None:
     assert {text[:3] for text in texts if text.startswith("no")} == {"noa", "nob"}
 
 
+def test_what_a_grammar_leaves_no_choice_about_takes_no_pass_of_its_own(tiny_model: Path) -> None:
+    """Two turns: in each, one word is chosen of two and the rest is given."""
+    engine = make_engine(tiny_model)
+    passes: list[Any] = []
+    counting = engine.model.register_forward_pre_hook(lambda model, arguments: passes.append(model))
+    words = Words('"it is " ("surely" | "not") " so, my dear</answer>"')
+
+    async def turns() -> tuple[list[Any], list[int], list[int]]:
+        row = await engine.open(engine.tokenizer.encode("Is it so?"), SamplingSettings())
+        requests, starts = [], []
+        for _ in range(2):
+            starts.append(len(row.ids))
+            requests.append(await engine.generate(row, 60, words))
+            row.ids.extend(engine.tokenizer.encode("And now?"))
+        ids = list(row.ids)
+        engine.close(row)
+        return requests, starts, ids
+
+    requests, starts, ids = asyncio.run(turns())
+    counting.remove()
+    assert len(passes) == sum(len(request.ids) - request.forced for request in requests)
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([ids])).logits[0]
+    known = engine.tokenizer.encode("it is", add_special_tokens=False)
+    options = [engine.tokenizer.encode(f"it is {word}", add_special_tokens=False) for word in ("surely", "not")]
+    place = next(i for i, (one, other) in enumerate(zip(*options, strict=False)) if one != other)
+    assert place >= len(known)
+    for request, start in zip(requests, starts, strict=True):
+        text = engine.tokenizer.decode(request.ids)
+        assert text in ("it is surely so, my dear</answer>", "it is not so, my dear</answer>")
+        assert 1 <= len(request.ids) - request.forced < request.forced
+        # What was read in one piece is what a plain pass over the whole context reads.
+        tried = [float(logits[start + place - 1, option[place]]) for option in options]
+        assert request.ids[place] == options[tried.index(max(tried))][place]
+
+
 NAMES = ["people.person.born)", "people.person.died)", "people.person.lived)", "film.actor)", "film)"]
 PREFIX = "yes:"
 

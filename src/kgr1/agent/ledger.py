@@ -19,15 +19,20 @@ class Ledger:
     model_calls: int = 0
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    forced_tokens: int = 0
     context_tokens: int = 0
     graph_outcomes: Counter[str] = field(default_factory=Counter)
     graph_s: float = 0.0
 
-    def model(self, prompt_tokens: int, generated_tokens: int, calls: int = 1) -> None:
-        """Enter ``calls`` calls of a model that read ``prompt_tokens`` each and wrote ``generated_tokens`` together."""
+    def model(self, prompt_tokens: int, generated_tokens: int, calls: int = 1, forced_tokens: int = 0) -> None:
+        """Enter ``calls`` calls of a model that read ``prompt_tokens`` each and wrote ``generated_tokens`` together.
+
+        ``forced_tokens`` were written besides, where a grammar left no choice.
+        """
         self.model_calls += calls
         self.prompt_tokens += calls * prompt_tokens
         self.generated_tokens += generated_tokens
+        self.forced_tokens += forced_tokens
 
     def graph(self, observations: Iterable[Observation], seconds: float) -> None:
         """Enter one graph call for every observation; they took ``seconds`` together."""
@@ -45,6 +50,7 @@ class Ledger:
             model_calls=self.model_calls,
             prompt_tokens=self.prompt_tokens,
             generated_tokens=self.generated_tokens,
+            forced_tokens=self.forced_tokens,
             context_tokens=self.context_tokens,
             graph_calls=self.graph_calls,
             graph_outcomes=dict(sorted(self.graph_outcomes.items())),

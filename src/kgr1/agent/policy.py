@@ -21,13 +21,15 @@ from kgr1.types import Answer, FinishReason, Query, Question
 class Generation:
     """One sampled turn. ``token_ids`` and ``logprobs`` run parallel; both are empty for text-only policies.
 
-    ``counted`` is the number of prompt tokens and of generated tokens, where a server reports them.
+    ``forced`` is the number of tokens that a grammar left no choice about. ``counted`` is the number of prompt tokens
+    and of generated tokens, where a server reports them.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish: FinishReason = FinishReason.STOP
+    forced: int = 0
     counted: tuple[int, int] | None = None
 
 

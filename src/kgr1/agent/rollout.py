@@ -103,7 +103,7 @@ class _Loop:
             seconds = time.perf_counter() - started
             written = len(generation.token_ids) or session.context_tokens - before
             read, written = generation.counted or (before, written)
-            self.ledger.model(read, written)
+            self.ledger.model(read, written - generation.forced, forced_tokens=generation.forced)
             parsed = parse_turn(generation.text, self.names, self.question.graph_id, page_size=self.agent.page_size)
             if parsed.answer is not None:
                 self.turns.append(_turn(generation, parsed, seconds))
@@ -185,6 +185,7 @@ def _turn(generation: Generation, parsed: ParsedTurn, seconds: float) -> Turn:
         text=valid_unicode(generation.text),
         token_ids=generation.token_ids,
         logprobs=generation.logprobs,
+        forced=generation.forced,
         finish=generation.finish,
         query=parsed.query,
         answer=parsed.answer,

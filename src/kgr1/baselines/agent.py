@@ -79,6 +79,7 @@ def _sum(usages: Sequence[Usage]) -> Usage:
         outcomes.update(usage.graph_outcomes)
     return Usage(
         generated_tokens=sum(usage.generated_tokens for usage in usages),
+        forced_tokens=sum(usage.forced_tokens for usage in usages),
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
         context_tokens=sum(usage.context_tokens for usage in usages),
         model_calls=sum(usage.model_calls for usage in usages),

@@ -40,6 +40,7 @@ _EPISODE_METRICS: dict[str, Callable[[EpisodeRow], float]] = {
     "answered": lambda row: float(bool(row.answers)),
     "fallback": lambda row: float(row.fallback),
     "generated_tokens": lambda row: row.generated_tokens,
+    "forced_tokens": lambda row: row.forced_tokens,
     "context_tokens": lambda row: row.context_tokens,
     "total_tokens": lambda row: row.total_tokens,
     "graph_calls": lambda row: row.graph_calls,
@@ -64,6 +65,7 @@ class EpisodeRow:
     score: AnswerScore
     retrieved: int
     generated_tokens: int
+    forced_tokens: int
     context_tokens: int
     total_tokens: int  # prompt + completion, summed over the model calls
     graph_calls: int
@@ -95,8 +97,9 @@ class EpisodeRow:
             score=outcome.answer,
             retrieved=outcome.retrieved,
             generated_tokens=usage.generated_tokens,
+            forced_tokens=usage.forced_tokens,
             context_tokens=usage.context_tokens,
-            total_tokens=usage.prompt_tokens + usage.generated_tokens,
+            total_tokens=usage.prompt_tokens + usage.generated_tokens + usage.forced_tokens,
             graph_calls=usage.graph_calls,
             empty_graph_calls=_empty_graph_calls(episode),
             model_calls=usage.model_calls,

@@ -23,6 +23,7 @@ LABELS = {
     "empty_graph_calls": "graph calls without a result",
     "model_calls": "model calls",
     "generated_tokens": "generated tokens",
+    "forced_tokens": "forced tokens",
     "context_tokens": "tokens in the final context",
     "total_tokens": "total tokens (prompt + completion, all calls)",
     "seconds": "seconds per episode",

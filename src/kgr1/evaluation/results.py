@@ -10,7 +10,7 @@ from kgr1.evaluation.report import interval, label, markdown_table, shown
 from kgr1.evaluation.runs import Run
 
 ACCURACY = ("f1", "hit1", "generated_tokens")
-EFFICIENCY = ("model_calls", "graph_calls", "generated_tokens", "total_tokens")
+EFFICIENCY = ("model_calls", "graph_calls", "generated_tokens", "forced_tokens", "total_tokens")
 PAIRED = ("f1", "hit1", "retrieval", "generated_tokens")
 
 Table = tuple[str, list[str], list[list[str]]]

@@ -53,6 +53,7 @@ class Request:
     limit: int
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    forced: int = 0  # tokens that the grammar left no choice about
     guide: Guide | None = None
 
 
@@ -182,8 +183,7 @@ class Engine:
             dtype = next(self.model.parameters()).dtype
             self._cache = RowCache(self.model.config, self._max_rows, dtype, self.device)
         for row in self._rows:
-            if row.request is not None and row.request.guide is not None and row.request.guide.choices:
-                self._choose(row, row.request.guide.choices)
+            self._go_on(row)
         waiting = [row for row in self._rows if row.request is not None]
         decoding = [row for row in waiting if len(row.ids) - row.cached == 1]
         for row in waiting:
@@ -199,12 +199,17 @@ class Engine:
             shared = self._share_prompt(row)
             if shared is not None:
                 return shared
-        start, stop = row.cached, len(row.ids)
+        return self._read(row, len(row.ids))
+
+    def _read(self, row: Row, stop: int) -> torch.Tensor:
+        """Read the tokens of a row before ``stop``, one at least; returns the logits (V,) after the last."""
+        assert self._cache is not None
+        start = row.cached
         self._cache.reserve(stop)
         positions = torch.arange(start, stop, device=self.device)
         mask = positions[:, None] >= torch.arange(stop, device=self.device)[None, :]
         output = self.model(
-            input_ids=torch.tensor([row.ids[start:]], device=self.device),
+            input_ids=torch.tensor([row.ids[start:stop]], device=self.device),
             attention_mask=attention_mask(self.model, mask[None, None]),
             position_ids=positions[None],
             past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
@@ -285,9 +290,26 @@ class Engine:
             if not request.future.done():
                 request.future.set_result(finish)
 
+    def _go_on(self, row: Row) -> None:
+        """Write what a guide leaves no choice about, unread for now, and what is chosen as a whole."""
+        while (request := row.request) is not None and request.guide is not None:
+            if request.guide.choices:
+                self._choose(row, request.guide.choices)
+                continue
+            forced = request.guide.forced()
+            if not forced:
+                return
+            for token in forced:
+                request.forced += 1
+                self._append(row, token, 0.0)
+                if row.request is None or request.guide.choices:
+                    break
+
     def _choose(self, row: Row, choices: Sequence[Sequence[int]]) -> None:
         """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
         assert self._cache is not None
+        if len(row.ids) - row.cached > 1:  # read once, instead of once for every choice
+            self._read(row, len(row.ids) - 1)
         scores = continuation_scores(self.model, self._cache, row.index, row.cached, row.ids[row.cached :], choices)
         (chosen,), logprobs = draw(scores[None], [row.sampling], [row.random])
         _check(logprobs)

@@ -78,6 +78,10 @@ class Guide:
         self._lost = self._lost or not allowed.any()
         return torch.from_numpy((allowed == 0) & (not self._lost))
 
+    def forced(self) -> list[int]:
+        """The tokens that have to come next, since nothing else is allowed; empty where there is a choice."""
+        return [] if self._lost or self.choices else list(self._matcher.compute_ff_tokens())
+
     def accept(self, ids: Sequence[int]) -> None:
         """Go on by the last of ``ids``, which are all tokens of the text so far."""
         self.choices = []

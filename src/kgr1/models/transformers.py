@@ -100,6 +100,7 @@ class TransformersSession:
             token_ids=tuple(request.ids),
             logprobs=tuple(request.logprobs),
             finish=finish,
+            forced=request.forced,
         )
 
     def append(self, text: str) -> tuple[int, ...]:
