@@ -29,8 +29,11 @@ from kgr1.models.guide import Grammar, Guide, Guides
 from kgr1.models.kv_cache import RowCache, attention_mask, context_limit
 from kgr1.types import FinishReason
 
+PASS_TOKENS = 16
+"""A forward pass takes about as long as reading this many tokens more in another one."""
 
-@dataclass
+
+@dataclass(eq=False)
 class Row:
     """One live episode. ``ids`` is the whole context; the first ``cached`` of them are in the cache."""
 
@@ -82,6 +85,7 @@ class Engine:
 
     def __init__(self, model: Any, tokenizer: Any, *, stops: Sequence[str], max_rows: int, max_context: int) -> None:
         self.model = model.eval()
+        model.get_output_embeddings().register_forward_pre_hook(_own_memory)
         self.tokenizer = tokenizer
         self.max_context = min(max_context, context_limit(model.config))
         self.device = next(model.parameters()).device
@@ -178,19 +182,23 @@ class Engine:
                     row.request = None
 
     def _step(self) -> None:
-        """One token for every waiting row: rows with unread context are read first, the others decode together."""
+        """One sampled token for every waiting row, after all that it has not read; most rows share one pass."""
         if self._cache is None:
             dtype = next(self.model.parameters()).dtype
             self._cache = RowCache(self.model.config, self._max_rows, dtype, self.device)
         for row in self._rows:
             self._go_on(row)
         waiting = [row for row in self._rows if row.request is not None]
-        decoding = [row for row in waiting if len(row.ids) - row.cached == 1]
+        started = [row for row in waiting if row.cached >= row.prompt_length]
         for row in waiting:
-            if len(row.ids) - row.cached != 1:
+            if row.cached < row.prompt_length:
                 self._accept([row], self._prefill(row)[None])
-        if decoding:
-            self._accept(decoding, self._decode(decoding))
+        together, count = _together(started)
+        for row in started:
+            if row not in together:
+                self._accept([row], self._read(row, len(row.ids))[None])
+        if together:
+            self._accept(together, self._decode(together, count))
 
     def _prefill(self, row: Row) -> torch.Tensor:
         """Read all unread tokens of one row; returns the logits (V,) after the last."""
@@ -242,31 +250,36 @@ class Engine:
             return row.prompt_logits
         return None
 
-    def _decode(self, decoding: list[Row]) -> torch.Tensor:
-        """One token for each row; returns logits (len(decoding), V).
+    def _decode(self, decoding: list[Row], count: int) -> torch.Tensor:
+        """Read the last ``count`` tokens of each row, which are all unread ones or more; returns logits (len, V).
 
-        The forward pass covers the rows up to the last decoding one. A row in between that is not waiting computes a
-        token nobody reads, at the position that its own next token will overwrite.
+        The forward pass covers the rows up to the last of them. A row in between that is not among them computes tokens
+        that nobody reads: what its cache holds already, or will be overwritten with.
         """
         assert self._cache is not None
-        count = max(row.index for row in decoding) + 1
-        rows = self._rows[:count]
-        starts = torch.tensor([min(row.cached, self.max_context - 1) for row in rows], device=self.device)
-        width = int(starts.max()) + 1
+        rows = self._rows[: max(row.index for row in decoding) + 1]
+        ends = [len(row.ids) if row in decoding else max(row.cached, count) for row in rows]
+        ids = [
+            [*row.ids[end - count : end], *(0 for _ in range(end - len(row.ids)))]
+            for row, end in zip(rows, ends, strict=True)
+        ]
+        starts = torch.tensor(ends, device=self.device) - count
+        width = max(ends)
         self._cache.reserve(width)
-        mask = torch.arange(width, device=self.device)[None, :] <= starts[:, None]
+        positions = starts[:, None] + torch.arange(count, device=self.device)[None, :]
+        mask = torch.arange(width, device=self.device)[None, None, :] <= positions[:, :, None]
         output = self.model(
-            input_ids=torch.tensor([[row.ids[-1]] for row in rows], device=self.device),
-            attention_mask=attention_mask(self.model, mask[:, None, None, :]),
-            position_ids=starts[:, None],
-            past_key_values=self._cache.view(0, count, starts, width),
+            input_ids=torch.tensor(ids, device=self.device),
+            attention_mask=attention_mask(self.model, mask[:, None]),
+            position_ids=positions,
+            past_key_values=self._cache.view(0, len(rows), starts, width),
             use_cache=True,
             logits_to_keep=1,
         )
         for row in decoding:
-            row.cached += 1
+            row.cached = len(row.ids)
         logits: torch.Tensor = output.logits[:, -1].float()
-        return logits[[row.index for row in decoding]] if len(decoding) < count else logits
+        return logits[[row.index for row in decoding]] if len(decoding) < len(rows) else logits
 
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
@@ -360,6 +373,22 @@ def _check(logprobs: Sequence[float]) -> None:
         raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
 
 
+def _together(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """Which rows to read in one pass, and how many of their last tokens: all that the longest of them has unread.
+
+    In such a pass every row reads as many tokens as the longest one; a row that is left out takes a pass of its own.
+    """
+    unread = [len(row.ids) - row.cached for row in rows]
+    shortest = min((len(row.ids) for row in rows), default=0)
+
+    def cost(count: int) -> int:
+        alone = [length for length in unread if length > count]
+        return (len(rows) - len(alone)) * count + sum(PASS_TOKENS + length for length in alone)
+
+    count = min((length for length in unread if length <= shortest), key=cost, default=0)
+    return [row for row, length in zip(rows, unread, strict=True) if length <= count], count
+
+
 def _guided(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:
     """``logits`` (len(rows), V) without the tokens that the grammar of a row does not allow."""
     guides = [None if row.request is None else row.request.guide for row in rows]
@@ -388,6 +417,15 @@ def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
             break
         length += 1
     return length
+
+
+def _own_memory(head: Any, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """The hidden states as a tensor of its own.
+
+    A slice of the last positions has the strides of the whole; multiplying it, torch 2.13 copies the matrix of the
+    vocabulary first when no gradient is asked for (``matmul`` does not fold it), which takes longer than all else.
+    """
+    return (arguments[0].clone(memory_format=torch.contiguous_format),)
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
