@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 torch = pytest.importorskip("torch")
 
 from kgr1.config import SamplingSettings  # noqa: E402
-from kgr1.models.engine import draw  # noqa: E402
+from kgr1.models.draw import draw  # noqa: E402
 
 LOGITS = torch.tensor([1.0, -0.5, 2.0, 0.0, -30.0, 1.5, 0.3])
 
