@@ -150,6 +150,19 @@ def test_a_choice_is_that_of_the_most_probable_whole(tiny_model: Path, attention
         assert logprob == pytest.approx(float(torch.log_softmax(scores, dim=0).max()), rel=1e-6)
 
 
+def test_many_choices_are_scored_in_several_passes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(tiny_model)
+    expected = asyncio.run(choose(engine, ["Is it so?"], [SamplingSettings()]))
+    monkeypatch.setattr("kgr1.models.choice.POSITIONS", 30)  # two of the longest names
+    passes: list[Any] = []
+    counting = engine.model.register_forward_pre_hook(lambda model, arguments: passes.append(model))
+    [(name, logprob)] = asyncio.run(choose(engine, ["Is it so?"], [SamplingSettings()]))
+    counting.remove()
+    assert len(passes) >= 3
+    assert name == expected[0][0]
+    assert logprob == pytest.approx(expected[0][1], rel=1e-9)
+
+
 def test_a_choice_is_sampled_with_the_probability_of_the_whole(tiny_model: Path) -> None:
     engine = make_engine(tiny_model, rows=16)
     count = 400

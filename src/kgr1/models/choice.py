@@ -15,6 +15,9 @@ import torch
 
 from kgr1.models.kv_cache import RowCache, attention_mask
 
+POSITIONS = 512
+"""Most predictions of one forward pass: their logits take V x 4 bytes each, some 100 MB together."""
+
 
 def continuation_scores(
     model: Any, cache: RowCache, row: int, cached: int, unread: Sequence[int], choices: Sequence[Sequence[int]]
@@ -23,6 +26,14 @@ def continuation_scores(
 
     ``unread`` has at least one token. The cache stays as it is.
     """
+    at_once = max(1, POSITIONS // max(map(len, choices)))
+    parts = (choices[start : start + at_once] for start in range(0, len(choices), at_once))
+    return torch.cat([_scores(model, cache, row, cached, unread, part) for part in parts])
+
+
+def _scores(
+    model: Any, cache: RowCache, row: int, cached: int, unread: Sequence[int], choices: Sequence[Sequence[int]]
+) -> torch.Tensor:
     device = cache.keys.device
     width = max(map(len, choices))
     # The last token of a continuation predicts nothing that is asked for here.
