@@ -42,6 +42,17 @@ def test_an_episode_without_a_token_becomes_a_masked_filler() -> None:
     assert episode_tokens(episode(turn(())), filler=7).prompt_ids == (1, 2)
 
 
+def test_what_a_grammar_left_no_choice_about_is_not_the_agents() -> None:
+    guided = Turn(text="", token_ids=(3, 4, 5, 6), logprobs=(-0.5, 0.0, -0.1, 0.0), information_ids=(7,), forced=2)
+    free = Turn(text="", token_ids=(8, 9), logprobs=(-0.5, 0.0))
+    assert episode_tokens(episode(guided, free), filler=0).turn_of_token == (0, -1, 0, -1, -1, 1, 1)
+    last = episode_tokens(episode(guided, guided), filler=0)
+    assert last.turn_of_token == (0, -1, 0, -1, -1, 1, -1, 1)
+    assert last.completion_ids == (3, 4, 5, 6, 7, 3, 4, 5)
+    none = Turn(text="", token_ids=(3, 4), logprobs=(0.0, 0.0), forced=2)
+    assert episode_tokens(episode(none), filler=0).agent_mask == [0]
+
+
 ids = st.lists(st.integers(0, 99), max_size=4).map(tuple)
 
 

@@ -163,6 +163,44 @@ def test_the_model_gets_exactly_this_gradient(taught_model: Path, tmp_path: Path
         assert torch.allclose(got[name], parameter.grad, atol=1e-5, rtol=1e-3), name
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_episodes_that_teach_nothing_are_not_computed(
+    taught_model: Path, tmp_path: Path, beta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(taught_model, tmp_path, beta=beta)
+    batch = make_batch(trainer)
+    batch["advantages"] = torch.zeros_like(batch["advantages"])
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    computed: list[int] = []
+    shared = trainer_module.shared_prefix_logps
+    monkeypatch.setattr(trainer_module, "shared_prefix_logps", lambda *a, **k: computed.append(1) or shared(*a, **k))
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    assert bool(computed) == (beta > 0)  # the penalty asks for all tokens
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+    # Without a gradient an optimizer would pass a weight over; with 0 it goes on as it was going.
+    assert all(p.grad is not None for p in trainer.model.parameters())
+    if not beta:
+        assert not any(bool(p.grad.any()) for p in trainer.model.parameters())
+
+
+def test_a_guided_run_is_scored_for_what_was_chosen(taught_model: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(taught_model, tmp_path, temperature=2.0)
+    trainer.settings = trainer.settings.model_copy(
+        update={"agent": trainer.settings.agent.model_copy(update={"guided": True, "max_new_tokens": 80})}
+    )
+    batch = make_batch(trainer)
+    episodes = saved_episodes(tmp_path)
+    agent = batch["completion_mask"] * batch["tool_mask"]
+    for row, episode in enumerate(episodes):
+        chosen = [logprob for turn in episode.turns for logprob in turn.logprobs if logprob < 0]
+        assert episode.usage.forced_tokens > 0
+        assert int(agent[row].sum()) == len(chosen) > 0
+        assert batch["sampling_per_token_logps"][row][agent[row].bool()].tolist() == pytest.approx(chosen)
+    assert batch["advantages"][agent == 0].abs().max() == 0
+    assert batch["advantages"].abs().max() > 0.5
+
+
 def test_episodes_that_a_failing_graph_ended_are_not_judged(
     taught_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,47 @@ def test_equal_prompts_are_computed_once(tiny_model: Path) -> None:
         assert torch.allclose(torch.tensor(played.logprobs), torch.tensor(alone.logprobs), atol=1e-6, rtol=0)
 
 
+def test_what_follows_turns_that_are_alike_is_computed_once(tiny_model: Path) -> None:
+    engine = make_engine(tiny_model)
+    jobs = [(TEXTS[2], GREEDY)] * 5
+    with counting(engine) as counts:
+        together = play_together(engine, jobs, turns=3, tokens=4)
+    alone = play_together(make_engine(tiny_model, rows=1), jobs[:1], turns=3, tokens=4)[0]
+    lengths = [len(engine.tokenizer.encode(TEXTS[2]))]
+    for turn in range(2):
+        lengths.append(len(engine.tokenizer.encode(OBSERVATIONS[turn % 2] * (1 + len(TEXTS[2]) % 3))))
+    assert [count for count in counts if count > 5] == lengths
+    for played in together:
+        assert played.turns == alone.turns
+        assert played.context == alone.context
+        assert torch.allclose(torch.tensor(played.logprobs), torch.tensor(alone.logprobs), atol=1e-6, rtol=0)
+
+
+def test_rows_that_part_share_what_they_have_in_common(tiny_model: Path) -> None:
+    """One row reads ahead; another, whose text parts from it in the middle of an observation, copies up to there."""
+    engine = make_engine(tiny_model)
+    prompt = engine.tokenizer.encode(TEXTS[0])
+    common, one, other = (
+        engine.tokenizer.encode(text, add_special_tokens=False) for text in (TEXTS[2], "a b c", "d e")
+    )
+
+    async def run(endings: list[list[int]]) -> list[list[int]]:
+        rows = [await engine.open(prompt, GREEDY) for _ in endings]
+        written = []
+        for row, ending in zip(rows, endings, strict=True):
+            row.ids.extend([*common, *ending])
+            written.append((await engine.generate(row, 3)).ids)
+        for row in rows:
+            engine.close(row)
+        return written
+
+    with counting(engine) as counts:
+        both = asyncio.run(run([one, other]))
+    assert counts[0] == len(prompt) + len(common) + len(one)
+    assert [count for count in counts[1:] if count > 2] == [len(other)]
+    assert both == [reference_turn(engine, [*prompt, *common, *ending], 3) for ending in (one, other)]
+
+
 def test_a_common_beginning_is_computed_once(tiny_model: Path) -> None:
     engine = make_engine(tiny_model)
     short, long = TEXTS[0], TEXTS[3]

@@ -14,6 +14,7 @@ pytest.importorskip("llguidance")
 from engine_parts import make_engine, sampled  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
 from kgr1.errors import ModelError  # noqa: E402
+from kgr1.models.choice import continuation_scores  # noqa: E402
 from kgr1.models.engine import Engine  # noqa: E402
 from kgr1.models.guide import Guides  # noqa: E402
 
@@ -148,6 +149,22 @@ def test_a_choice_is_that_of_the_most_probable_whole(tiny_model: Path, attention
         scores = whole_scores(engine, context)
         assert name == NAMES[int(scores.argmax())]
         assert logprob == pytest.approx(float(torch.log_softmax(scores, dim=0).max()), rel=1e-6)
+
+
+def test_rows_in_the_same_place_weigh_their_choices_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(tiny_model, rows=8)
+    alone = [
+        asyncio.run(choose(make_engine(tiny_model), [context], [sampled(seed, 30.0)]))[0]
+        for seed, context in enumerate(["Is it so?", "France"] * 4)
+    ]
+    weighed: list[int] = []
+    plain = continuation_scores
+    monkeypatch.setattr("kgr1.models.engine.continuation_scores", lambda *rest: weighed.append(1) or plain(*rest))
+    together = asyncio.run(choose(engine, ["Is it so?", "France"] * 4, [sampled(seed, 30.0) for seed in range(8)]))
+    assert len(weighed) == 2
+    assert [name for name, _ in together] == [name for name, _ in alone]
+    assert len({name for name, _ in together}) > 1
+    assert [logprob for _, logprob in together] == pytest.approx([logprob for _, logprob in alone], rel=1e-5)
 
 
 def test_many_choices_are_scored_in_several_passes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

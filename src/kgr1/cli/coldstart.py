@@ -103,6 +103,7 @@ def coldstart(
         layout = (planner_material if planner else agent_material)(given, settings)
         loading.require(loading.TRAINING)
         loading.check_model(name)
+        loading.mind_numbers(settings.coldstart.dtype, "coldstart.dtype")
         going_on = runs.prepare(target, record, resume=resume, force=force)
         agent = None if planner else settings.agent
         fine_tune(name, layout, target, settings, agent=agent, going_on=going_on)

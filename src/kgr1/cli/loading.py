@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kgr1.cli.bars import busy
+from kgr1.cli.console import warn
 from kgr1.cli.failures import debugging
 from kgr1.cli.quiet import hide_loading_bars
 from kgr1.cli.sources import is_url
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 SAMPLING = ("torch", "transformers")
 TRAINING = (*SAMPLING, "accelerate", "peft", "tensorboard")
 REINFORCEMENT = (*TRAINING, "trl", "datasets")
+SLOW = 2.0
+"""How many times as long as float32 a number type may take without a word."""
+
 _SAMPLE_BYTES = 1 << 20
 
 
@@ -105,6 +109,7 @@ def load_client(
     from kgr1.models.local import LocalClient
 
     device, dtype = placement(dtype)
+    mind_numbers(dtype, "sampling.dtype")
     with busy(f"Loading {name}"), torch.no_grad():
         return LocalClient.load(portable_name(name), dtype=dtype, device=device, max_rows=max_rows)
 
@@ -138,6 +143,17 @@ def placement(dtype: str = "auto") -> tuple[str, str]:
 
     device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
     return device, usual if dtype == "auto" else dtype
+
+
+def mind_numbers(dtype: str, setting: str) -> None:
+    """Warn of bfloat16, asked for by ``setting``, on a processor that emulates it."""
+    from kgr1.models.numbers import bfloat16_cost
+
+    if dtype == "bfloat16" and placement()[0] == "cpu" and (cost := bfloat16_cost()) > SLOW:
+        warn(
+            f"This processor takes {cost:.0f} times as long with bfloat16 as with float32; "
+            f"--set {setting}=float32 is faster here."
+        )
 
 
 @contextlib.contextmanager

@@ -88,6 +88,7 @@ def train(
         )
         loading.require(loading.REINFORCEMENT)
         loading.check_model(name)
+        loading.mind_numbers(settings.train.dtype, "train.dtype")
         going_on = runs.prepare(target, record, resume=resume, force=force)
         reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
 

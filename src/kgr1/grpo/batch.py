@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kgr1.types import Episode
+from kgr1.types import Episode, Turn
 
 
 @dataclass(frozen=True)
 class EpisodeTokens:
     """One episode as tokens. P prompt tokens, T tokens after the prompt.
 
-    ``turn_of_token`` (T,) is the index of the turn in which the agent wrote a token, or -1 for an observation token.
-    ``logprobs`` (T,) are those of the sampler, 0 at observation tokens.
+    ``turn_of_token`` (T,) is the index of the turn in which the agent chose a token, or -1 for one that it did not: a
+    token of an observation, or one that a grammar left no choice about. ``logprobs`` (T,) are those of the sampler, 0
+    at tokens that were not chosen.
     """
 
     prompt_ids: tuple[int, ...]
@@ -30,7 +31,7 @@ class EpisodeTokens:
 
     @property
     def agent_mask(self) -> list[int]:
-        """(T,) 1 where the agent wrote the token, else 0."""
+        """(T,) 1 where the agent chose the token, else 0."""
         return [int(turn >= 0) for turn in self.turn_of_token]
 
 
@@ -41,16 +42,28 @@ def episode_tokens(episode: Episode, filler: int) -> EpisodeTokens:
     logprobs: list[float] = []
     for index, turn in enumerate(episode.turns):
         ids.extend(turn.token_ids)
-        turns.extend([index] * len(turn.token_ids))
+        turns.extend(_chosen(turn, index))
         logprobs.extend(turn.logprobs or [0.0] * len(turn.token_ids))
         ids.extend(turn.information_ids)
         turns.extend([-1] * len(turn.information_ids))
         logprobs.extend([0.0] * len(turn.information_ids))
-    while len(ids) > 1 and turns[-1] < 0:  # nothing is written after a trailing observation, so it costs only time
+    while len(ids) > 1 and turns[-1] < 0:  # nothing is chosen after these, so they cost only time
         del ids[-1], turns[-1], logprobs[-1]
     if not ids:
         ids, turns, logprobs = [filler], [-1], [0.0]
     return EpisodeTokens(episode.prompt_ids or (filler,), tuple(ids), tuple(turns), tuple(logprobs))
+
+
+def _chosen(turn: Turn, index: int) -> list[int]:
+    """``index`` for each token of a turn that could have been another one, else -1.
+
+    In a guided turn the log-probabilities are those of what the grammar allows. Where that is one token alone, or the
+    model is sure of one among them, it is exactly 0, and so is its gradient. The free model may see it otherwise, and
+    would learn to spell.
+    """
+    if not turn.forced:
+        return [index] * len(turn.token_ids)
+    return [index if logprob < 0 else -1 for logprob in turn.logprobs]
 
 
 def pad_turns(rows: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -117,7 +117,7 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]
                 self._questions,
                 trainer.graph,
                 trainer.policy,
-                agent=trainer.agent,
+                agent=trainer.settings.agent,
                 sampling=[SamplingSettings()] * count,
                 samples=[0] * count,
             )

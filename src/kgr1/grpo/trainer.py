@@ -68,8 +68,6 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         arguments: GRPOConfig | None = None,
     ) -> None:
         self.policy, self.graph, self.settings, self.out = policy, graph, settings, out
-        # What may be written is no matter in training: mistakes teach, and probabilities are those of the free model.
-        self.agent = settings.agent.model_copy(update={"guided": False})
         self._questions = {question.id: question for question in questions}
         if len(self._questions) != len(questions):
             raise SettingsError("Two training questions have the same id; give every question its own.")
@@ -139,7 +137,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
                 [self._questions[name] for name in ids],
                 self.graph,
                 self.policy,
-                agent=self.agent,
+                agent=self.settings.agent,
                 sampling=[SamplingSettings(temperature=train.temperature, seed=seed) for seed in seeds],
                 samples=samples,
             )
@@ -189,6 +187,9 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         return inputs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if self._share_tokens and self.beta == 0.0 and not inputs["advantages"].any():
+            # Episodes whose group had equal returns: their gradient is 0, and a forward pass would only cost time.
+            return torch.stack([weights.sum() for weights in model.parameters() if weights.requires_grad]).sum() * 0.0
         self._scored = inputs["completion_mask"] * inputs["tool_mask"]
         try:
             loss: torch.Tensor = super()._compute_loss(model, inputs)

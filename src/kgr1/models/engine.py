@@ -2,8 +2,8 @@
 
 The engine advances all episodes that wait for a turn by one token per step. When an episode's turn ends, its caller
 goes on at once (asks the graph, appends the result) and joins the next step again; other episodes do not wait for it.
-Prompts that share a beginning with a live episode, as all episodes of a GRPO group do, copy its cache instead of
-computing it.
+What begins as a live episode does, as all episodes of a GRPO group do up to where they part, copies its cache
+instead of computing it: prompts, and observations after turns that are alike.
 
 Each episode draws its random numbers from a generator of its own, so a result depends on its seed and not on which
 other episodes happened to be in the batch (up to floating-point rounding of the batched matrix products).
@@ -47,6 +47,7 @@ class Row:
     cached: int = 0
     prompt_logits: torch.Tensor | None = None  # (V,), kept so that equal prompts need no forward pass
     request: Request | None = None
+    weighed: tuple[list[int], list[list[int]], torch.Tensor] | None = None  # the last choice: context, texts, scores
 
 
 @dataclass
@@ -194,6 +195,8 @@ class Engine:
         for row in waiting:
             if row.cached < row.prompt_length:
                 self._accept([row], self._prefill(row)[None])
+        for row in started:
+            self._share(row)
         together, count = _together(started)
         for row in started:
             if row not in together:
@@ -208,6 +211,7 @@ class Engine:
             shared = self._share_prompt(row)
             if shared is not None:
                 return shared
+        self._borrow(row, len(row.ids) - 1)
         return self._read(row, len(row.ids))
 
     def _read(self, row: Row, stop: int) -> torch.Tensor:
@@ -250,6 +254,33 @@ class Engine:
             row.prompt_logits = donor.prompt_logits
             return row.prompt_logits
         return None
+
+    def _share(self, row: Row) -> None:
+        """Read all but the last token of a row from the cache of a row that reads alike, or for those that do."""
+        stop = len(row.ids) - 1
+        if row.cached >= stop:
+            return
+        self._borrow(row, stop)
+        text = row.ids[:stop]
+        alike = sum(
+            other.request is not None and other.cached < stop and other.ids[:stop] == text for other in self._rows
+        )
+        if (alike - 1) * (stop - row.cached) > PASS_TOKENS:
+            self._read(row, stop)
+
+    def _borrow(self, row: Row, stop: int) -> None:
+        """Copy what another row has read of the tokens before ``stop``, and go on from there."""
+        assert self._cache is not None
+        best, donor = row.cached, None
+        for other in self._rows:
+            read = min(other.cached, stop)
+            if other is not row and read > best and other.ids[best] == row.ids[best]:
+                shared = min(_common_prefix(row.ids, other.ids), read)
+                if shared > best:
+                    best, donor = shared, other
+        if donor is not None:
+            self._cache.copy(donor.index, row.index, best, start=row.cached)
+            row.cached = best
 
     def _decode(self, decoding: list[Row], count: int) -> torch.Tensor:
         """Read the last ``count`` tokens of each row, which are all unread ones or more; returns logits (len, V).
@@ -321,15 +352,28 @@ class Engine:
 
     def _choose(self, row: Row, choices: Sequence[Sequence[int]]) -> None:
         """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
-        assert self._cache is not None
-        if len(row.ids) - row.cached > 1:  # read once, instead of once for every choice
-            self._read(row, len(row.ids) - 1)
-        scores = continuation_scores(self.model, self._cache, row.index, row.cached, row.ids[row.cached :], choices)
+        scores = self._weigh(row, choices)
         (chosen,), logprobs = draw(scores[None], [row.sampling], [row.random])
         _check(logprobs)
         tempered = scores.cpu() / (row.sampling.temperature or 1.0)
         for token, logprob in zip(choices[chosen], token_logprobs(tempered, choices, chosen), strict=True):
             self._append(row, token, logprob)
+
+    def _weigh(self, row: Row, choices: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Log-probabilities (n,) of n choices; those of a row in the same place are taken over."""
+        assert self._cache is not None
+        wanted = [list(choice) for choice in choices]
+        for other in self._rows:
+            if other.weighed is not None and other.weighed[:2] == (row.ids, wanted):
+                return other.weighed[2]
+        stop = len(row.ids) - 1
+        if row.cached < stop:  # read once, instead of once for every choice
+            self._borrow(row, stop)
+        if row.cached < stop:
+            self._read(row, stop)
+        scores = continuation_scores(self.model, self._cache, row.index, row.cached, row.ids[row.cached :], choices)
+        row.weighed = list(row.ids), wanted, scores
+        return scores
 
     def _stops_of(self, stops: tuple[str, ...]) -> StopStrings:
         if stops not in self._stops:

@@ -102,10 +102,11 @@ class RowCache:
             values[:, :, :, : self.positions] = self.values
         self.keys, self.values, self.positions = keys, values, wanted
 
-    def copy(self, source: int, target: int, positions: int) -> None:
-        """Copy the first ``positions`` tokens of row ``source`` to row ``target``."""
-        self.keys[:, target, :, :positions] = self.keys[:, source, :, :positions]
-        self.values[:, target, :, :positions] = self.values[:, source, :, :positions]
+    def copy(self, source: int, target: int, positions: int, start: int = 0) -> None:
+        """Copy the tokens of row ``source`` from ``start`` on and before ``positions`` to row ``target``."""
+        part = slice(start, positions)
+        self.keys[:, target, :, part] = self.keys[:, source, :, part]
+        self.values[:, target, :, part] = self.values[:, source, :, part]
 
     def view(self, first: int, count: int, starts: torch.Tensor, width: int) -> RowView:
         """A transformers cache over rows ``first .. first+count`` for tokens starting at ``starts`` (count,)."""
