@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from kgr1.cli import loading  # noqa: E402
-from kgr1.models import numbers  # noqa: E402
+from kgr1.cli import loading
+from kgr1.models import numbers
 
 
 def test_the_cost_is_a_ratio() -> None:
