@@ -23,6 +23,14 @@ def test_tokens_by_kind() -> None:
     assert token_kinds(episode) == TokenKinds(prompt=9, thought=10 + 7, action=10 + 5, observation=3)
 
 
+def test_forced_tokens_are_a_kind_of_their_own() -> None:
+    # Ten tokens in the thought and ten behind it; two and six of them are sure, and six of these eight were forced.
+    logprobs = (0.0, *[-0.5] * 8, 0.0, *[0.0] * 6, *[-0.5] * 4)
+    turn = thought("<think>ab</think>" + 17 * "q", 20).model_copy(update={"logprobs": logprobs, "forced": 6})
+    episode = played(question(1), None).model_copy(update={"turns": (turn, turn), "prompt_ids": (1,)})
+    assert token_kinds(episode) == TokenKinds(prompt=1, thought=2 * 8.5, action=2 * 5.5, forced=12)
+
+
 def test_characters_where_there_are_no_tokens() -> None:
     turn = asked("Paris").model_copy(update={"text": "<think>abc</think>query", "information": "Paris"})
     episode = played(question(1), None, turns=[turn]).model_copy(update={"prompt": "12345678"})

@@ -16,7 +16,13 @@ from kgr1.evaluation.runs import Run
 from kgr1.types import ErrorCode
 
 OVERVIEW = ("f1", "hit1", "generated_tokens")
-KINDS = {"prompt": "system prompt", "thought": "thought", "action": "query or answer", "observation": "observation"}
+KINDS = {
+    "prompt": "system prompt",
+    "thought": "thought",
+    "action": "query or answer",
+    "forced": "forced",
+    "observation": "observation",
+}
 
 Parts = dict[str, list[float]]
 """Means of an episode by part; ``parts[label][i]`` belongs to run ``i``."""

@@ -14,13 +14,15 @@ THOUGHT_END = "</think>"
 class TokenKinds(Record):
     """Where the text of an episode comes from, in tokens (or characters, where a policy writes text; see ``unit``).
 
-    ``prompt`` is the system prompt with the question, ``thought`` and ``action`` what the model wrote, ``observation``
-    what the graph's answers added.
+    ``prompt`` is the system prompt with the question, ``thought`` and ``action`` what the model chose to write,
+    ``forced`` what the grammar of a guided turn left no choice about, and ``observation`` what the graph's answers
+    added.
     """
 
     prompt: float = 0.0
     thought: float = 0.0
     action: float = 0.0
+    forced: float = 0.0
     observation: float = 0.0
 
 
@@ -59,17 +61,29 @@ def token_kinds(episode: Episode) -> TokenKinds:
     """Tokens by kind, or characters if the episode has no token ids.
 
     A turn is sampled as one piece, so its tokens are split into thought and action in proportion to their characters.
+    Its forced tokens, of which only the number is known, are among those with the log-probability 0, and are taken from
+    both parts in proportion to these.
     """
     by_token = counts_tokens(episode)
-    thought = action = observation = 0.0
+    thought = action = forced = observation = 0.0
     for turn in episode.turns:
         size = float(len(turn.token_ids) if by_token else len(turn.text))
-        share = _thought_share(turn)
-        thought += share * size
-        action += (1 - share) * size
+        written = _thought_share(turn) * size
+        given = _forced(turn, round(written)) if by_token and 0.0 in turn.logprobs else (0.0, 0.0)
+        written = round(written) if any(given) else written
+        thought += written - given[0]
+        action += size - written - given[1]
+        forced += sum(given)
         observation += len(turn.information_ids) if by_token else len(turn.information)
     prompt = float(len(episode.prompt_ids) if by_token else len(episode.prompt))
-    return TokenKinds(prompt=prompt, thought=thought, action=action, observation=observation)
+    return TokenKinds(prompt=prompt, thought=thought, action=action, forced=forced, observation=observation)
+
+
+def _forced(turn: Turn, written: int) -> tuple[float, float]:
+    """The forced tokens of a turn in its thought, the first ``written`` tokens, and behind it."""
+    sure = [logprob == 0.0 for logprob in turn.logprobs]
+    share = turn.forced / sum(sure)
+    return share * sum(sure[:written]), share * sum(sure[written:])
 
 
 def _thought_share(turn: Turn) -> float:
@@ -84,9 +98,9 @@ def mean_kinds(kinds: Sequence[TokenKinds]) -> TokenKinds:
     """The mean of every kind; zeros for none."""
     if not kinds:
         return TokenKinds()
-    table = np.array([[kind.prompt, kind.thought, kind.action, kind.observation] for kind in kinds]).mean(axis=0)
-    prompt, thought, action, observation = (float(value) for value in table)
-    return TokenKinds(prompt=prompt, thought=thought, action=action, observation=observation)
+    names = tuple(TokenKinds.model_fields)
+    table = np.array([[getattr(kind, name) for name in names] for kind in kinds]).mean(axis=0)
+    return TokenKinds(**dict(zip(names, table.tolist(), strict=True)))
 
 
 def spread(seconds: Iterable[float]) -> Spread | None:
