@@ -108,11 +108,12 @@ def test_questions_without_exact_rewards_are_left_out() -> None:
         mix([Source(part, graph, [lost])], seed=0, max_turns=5)
 
 
-def test_questions_whose_answers_are_near_can_be_left_out() -> None:
-    part = Part(name="people", graph="-", questions="-", min_hops=2)
+@pytest.mark.parametrize(("limits", "left"), [({"min_hops": 2}, {2, 3, None}), ({"max_hops": 2}, {1, 2, None})])
+def test_questions_whose_answers_are_near_or_far_can_be_left_out(limits: dict[str, int], left: set[int | None]) -> None:
+    part = Part(name="people", graph="-", questions="-", **limits)
     questions = [asked(n).model_copy(update={"hops": hops}) for n, hops in ((2, 1), (3, 2), (4, 3), (5, None))]
     mixture = mix([Source(part, GraphStore.from_triples(PEOPLE), questions)], seed=0, max_turns=7)
-    assert {question.hops for question in mixture.questions["people"]} == {2, 3, None}
+    assert {question.hops for question in mixture.questions["people"]} == left
     assert mixture.dropped == {"people": 1}
 
 

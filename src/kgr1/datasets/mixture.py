@@ -66,6 +66,7 @@ class Part(Record):
     hops: tuple[int, ...] = Field(default=(1, 2, 3), description="of made questions")
     kinds: tuple[str, ...] = Field(default=KINDS, description="of made questions")
     min_hops: int = Field(default=0, ge=0, description="questions of a set whose answers are nearer are left out")
+    max_hops: int = Field(default=0, ge=0, description="and those whose answers are farther; 0 leaves none out")
     max_answers: int = Field(default=20, ge=1, description="questions with more answers are left out")
     incomplete: bool = Field(
         default=False, description="take the questions that the others leave out, without the answers not in the graph"
@@ -198,8 +199,9 @@ class HeldOut:
 def _usable(question: Question, part: Part) -> bool:
     """Rewards are exact only where every gold answer is a node of the graph."""
     near = question.hops is not None and question.hops < part.min_hops
+    far = question.hops is not None and 0 < part.max_hops < question.hops
     fits = 0 < len(question.answers) <= part.max_answers
-    return bool(question.topics) and _complete(question) and not near and fits
+    return bool(question.topics) and _complete(question) and not near and not far and fits
 
 
 def _complete(question: Question) -> bool:
