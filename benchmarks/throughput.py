@@ -253,7 +253,7 @@ def ours(
     score = trainer._generate_and_score_completions
 
     def scored(inputs: Any) -> dict[str, Any]:
-        # We skip the passes of a group whose returns are all equal, TRL does not: here every group has work to do.
+        # A group whose returns are all equal costs us no pass, and the expert's are: the update would measure nothing.
         output: dict[str, Any] = score(inputs)
         return output | {"advantages": torch.ones_like(output["advantages"])}
 
