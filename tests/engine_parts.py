@@ -147,3 +147,23 @@ def counting(engine: Engine) -> Iterator[list[int]]:
 
 async def open_rows(engine: Engine, texts: Sequence[str]) -> list[Row]:
     return [await engine.open(engine.tokenizer.encode(text), SamplingSettings()) for text in texts]
+
+
+def windowed_model(kind: str, vocabulary: int) -> Any:
+    """A model whose layers, or two of three, look back 15 tokens."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen2Config, Qwen2ForCausalLM
+
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "sliding_window": 16,
+    }
+    torch.manual_seed(0)
+    if kind == "all layers":
+        return Qwen2ForCausalLM(Qwen2Config(**sizes, use_sliding_window=True, max_window_layers=0)).double()
+    layers = ["sliding_attention", "full_attention", "sliding_attention"]
+    return Gemma3ForCausalLM(Gemma3TextConfig(**sizes, head_dim=8, layer_types=layers, pad_token_id=0)).double()

@@ -60,6 +60,7 @@ class AgentSettings(Record):
     rank_relations: Literal["none", "bm25"] = Field(default="none", description="relations by likeness to the question")
     expand_mediators: bool = Field(default=False, description="show the neighbours of results that have no name")
     show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")
+    sets: bool = Field(default=False, description='listings of both directions, and "*" for all that was found')
     guided: bool = Field(default=False, description="only what was shown can be written, and no query twice")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")

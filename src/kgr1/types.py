@@ -7,12 +7,16 @@ of a run of the agent: it can be replayed, rescored and drawn without the model 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 SCHEMA_VERSION = 1
+
+FOUND = "*"
+"""Stands for all that was found, in queries and answers of an agent that can (:mod:`kgr1.agent.found`)."""
 
 
 class Record(BaseModel):
@@ -117,6 +121,10 @@ class Query(Record):
             arguments.append(f"page={self.offset // self.limit + 1}")
         return f"{self.operation.value}({', '.join(arguments)})"
 
+    def continues(self, other: Query) -> bool:
+        """True if this asks for another page, not the first one, of what ``other`` asks for."""
+        return self.offset > 0 and self.model_copy(update={"offset": other.offset}) == other
+
 
 def quote(text: str) -> str:
     """An argument of a query as it is written, with its quotation marks."""
@@ -218,7 +226,7 @@ class Turn(Record):
     well_formed: bool = False  # exactly one think block, then exactly one action (v_fmt)
     observation: Observation | None = None
     shown: int = 0  # how many of the observation's names the model saw
-    expanded: tuple[Observation, ...] = ()  # facts of nameless results that stood beside them, all of them shown
+    expanded: tuple[Observation, ...] = ()  # what else was shown: facts of nameless results, or parts of a whole
     information: str = ""
     information_ids: tuple[int, ...] = ()
     generate_s: float = 0.0
@@ -228,18 +236,54 @@ class Turn(Record):
     @property
     def shown_entities(self) -> tuple[str, ...]:
         """The entity results that the model saw in this turn, and the neighbours shown beside them."""
-        if self.observation is None or not self.observation.query.operation.returns_entities:
-            return ()
-        beside = (name for observation in self.expanded for name in observation.names)
-        return (*self.observation.names[: self.shown], *beside)
+        return tuple(name for name, _ in self._shown())
 
     @property
     def shown_entity_ids(self) -> tuple[str, ...]:
         """Identifiers of :attr:`shown_entities`, in the same order."""
-        if self.observation is None or not self.observation.query.operation.returns_entities:
+        return tuple(identifier for _, identifier in self._shown())
+
+    def _shown(self) -> list[tuple[str, str]]:
+        """Name and identifier of each of :attr:`shown_entities`, once."""
+        found = self.observation
+        if found is None or not found.query.operation.returns_entities:
+            return []
+        pairs = list(zip(found.names[: self.shown], found.ids, strict=False))
+        for beside in self.expanded:
+            pairs += zip(beside.names, beside.ids, strict=True)
+        return list(dict.fromkeys(pairs))
+
+    @property
+    def parts(self) -> tuple[Observation, ...]:
+        """Those of ``expanded`` that are part of the result: what a member of ``*`` has, or what a remark names."""
+        if self.observation is None:
             return ()
-        beside = (identifier for observation in self.expanded for identifier in observation.ids)
-        return (*self.observation.ids[: self.shown], *beside)
+        asked = self.observation.query
+        same = (asked.operation, asked.relation)
+        return tuple(found for found in self.expanded if (found.query.operation, found.query.relation) == same)
+
+    def facts(self) -> list[tuple[Observation, int]]:
+        """The observations whose facts the model saw, each with how many of its results; those of ``*`` by member."""
+        found = self.observation
+        beside = [(observation, len(observation.names)) for observation in self.expanded]
+        if found is None or (found.query.entity == FOUND and self.parts):
+            return beside
+        return [(found, self.shown), *beside]
+
+
+def first_page(query: Query, turns: Sequence[Turn]) -> int | None:
+    """The place in ``turns`` of the result that ``query`` asks for another page of; None if the last one is another."""
+    place = None
+    for index in reversed(range(len(turns))):
+        other = turns[index].query
+        if not turns[index].shown_entities:
+            continue
+        if other is None or not query.continues(other):
+            break
+        place = index
+        if not other.offset:
+            break
+    return place
 
 
 class Usage(Record):

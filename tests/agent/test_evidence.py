@@ -151,3 +151,31 @@ def _connected(topics: list[str], shown: list[Triple]) -> set[str]:
             if {fact.head, fact.tail} & found:
                 found |= {fact.head, fact.tail}
     return found
+
+
+def test_facts_about_what_was_found_are_those_of_its_members() -> None:
+    question = Question(id="1", text="?", topics=("A",), answers=())
+    script = [ask(AR), ask('get_tail_entities("*", "s")'), answer('["*"]')]
+    episode = play(script, on=GraphStore.from_triples(FACTS), question=question, sets=True)
+    assert episode.answers == ("D", "E")
+    assert [tuple(fact) for fact in episode.evidence] == FACTS[:4]
+    assert find_supports(["A"], ["D"], episode.turns) == ((Triple("A", "r", "B"), Triple("B", "s", "D")),)
+    against = [ask('get_head_entities("D", "s")'), ask('get_head_entities("*", "r")'), answer('["*"]')]
+    back = play(
+        against, on=GraphStore.from_triples(FACTS), question=question.model_copy(update={"topics": ("D",)}), sets=True
+    )
+    assert back.answers == ("A",)
+    assert [tuple(fact) for fact in back.evidence] == [("B", "s", "D"), ("A", "r", "B")]
+
+
+def test_members_that_were_not_shown_carry_nothing() -> None:
+    rows = [("A", "r", f"n{number:02}") for number in range(40)]
+    rows += [(f"n{number:02}", "s", f"m{number:02}") for number in range(40)]
+    question = Question(id="1", text="?", topics=("A",), answers=())
+    script = [ask(AR), ask('get_tail_entities("*", "s")'), answer('["m00", "m01", "m39"]')]
+    episode = play(script, on=GraphStore.from_triples(rows), question=question, sets=True, observation_tokens=30)
+    first, second = (turn.shown for turn in episode.turns[:2])
+    assert 2 <= second <= first < 40
+    assert shown_triples(episode.turns) == [Triple(*row) for row in (*rows[:first], *rows[40 : 40 + second])]
+    assert episode.answer_ids == ("m00", "m01", None)
+    assert [bool(facts) for facts in find_supports(["A"], episode.answers, episode.turns)] == [True, True, False]

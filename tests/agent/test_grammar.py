@@ -20,27 +20,6 @@ FRANCE = ask('get_tail_relations("France")')
 CITIES = ask('get_tail_entities("France", "city")')
 
 
-@pytest.fixture(scope="module")
-def reader(tiny_model: Path) -> Any:
-    """Says whether a text is one of a grammar: as the engine does, token by token."""
-    from kgr1.models.guide import Guides
-    from kgr1.models.weights import load_model
-
-    loaded = load_model(str(tiny_model))
-    guides = Guides(loaded.tokenizer, loaded.model.config.vocab_size)
-
-    def reads(grammar: TurnGrammar, text: str, room: int = 2000) -> bool:
-        guide = guides.start(grammar, room)
-        ids = loaded.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        for place, token in enumerate(ids):
-            if guide.forbidden()[token]:
-                return False
-            guide.accept(ids[: place + 1])
-        return bool(guide.complete)
-
-    return reads
-
-
 def after(*texts: str, question: Question = QUESTION, on: GraphStore | None = None, **agent: Any) -> TurnGrammar:
     """The grammar of the turn behind some turns on the graph."""
     settings = AgentSettings.model_validate({"max_turns": 6, **agent})

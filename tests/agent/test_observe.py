@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pytest
 from episode_parts import QUESTION, answer, ask, play
 
 from kgr1.agent.observe import MAX_EXPANDED, is_nameless
+from kgr1.agent.policy import count_words
 from kgr1.agent.rank import bm25, rank_relations
 from kgr1.config import RewardSettings
 from kgr1.graph import GraphStore, KnowledgeGraph
@@ -251,3 +253,94 @@ def test_a_shared_name_is_explained_if_asked_to() -> None:
     first, second = shown(play(calls, on=graph, show_namesakes=True))
     assert first == "France, Un‹think› (2 entities are named Paris: Paris [Q830149], Paris [Q90])"
     assert second == "France"
+
+
+# Listings of both directions, for an agent with `sets`
+
+
+def listing(call: str, rows: Sequence[tuple[str, str, str]], topic: str = "A", **agent: object) -> Episode:
+    settings = {"sets": True, "observation_tokens": 200, **agent}
+    graph = GraphStore.from_triples(rows)
+    return play([ask(call), ""], on=graph, question=QUESTION.model_copy(update={"topics": (topic,)}), **settings)
+
+
+@pytest.mark.parametrize("call", ["get_tail_relations", "get_head_relations"])
+def test_a_listing_shows_both_directions(call: str) -> None:
+    rows = [("A", "x", "B"), ("A", "y", "B"), ("B", "z", "A"), ("B", "only", "C")]
+    for topic, text in (("A", "out: x, y\nin: z"), ("C", "in: only"), ("B", "out: only, z\nin: x, y")):
+        episode = listing(f'{call}("{topic}")', rows)
+        turn = episode.turns[0]
+        assert turn.information == text
+        assert episode.usage.graph_calls == 2
+        assert turn.observation is not None
+        assert turn.observation.ok
+        assert turn.shown == len(turn.observation.names)
+        assert turn.shown_entities == ()
+        assert [reward.kg for reward in score_episode(episode, RewardSettings()).turns][:2] == [1, 0]
+    outwards = listing(f'{call}("A")', rows, sets=False)
+    assert outwards.turns[0].information == ("x, y" if "tail" in call else "z")
+    assert listing(f'{call}("A")', rows[:1]).turns[0].information == "out: x"
+    assert listing(f'{call}("Nobody")', rows).turns[0].information.startswith("KG_ENTITY_NOT_FOUND")
+
+
+def test_both_lists_share_the_budget() -> None:
+    many = [("A", f"o{number:02}", "B") for number in range(60)] + [("B", f"i{number:02}", "A") for number in range(60)]
+    # n names take 2n - 1 words and the count of the others 6 more; the second list has 20 words, and what is left.
+    for rows, outgoing, incoming in ((many, 18, 7), (many[:64], 24, 4), (many[58:], 2, 26)):
+        turn = listing('get_tail_relations("A")', rows, observation_tokens=60).turns[0]
+        out, into = turn.information.split("\n")
+        (other,) = turn.expanded
+        assert len(re.findall(r"o\d\d", out)) == turn.shown == outgoing
+        assert len(re.findall(r"i\d\d", into)) == len(other.names) == len(other.ids) == incoming
+        assert count_words(out.removeprefix("out: ")) + count_words(into.removeprefix("in: ")) <= 60
+
+
+def test_both_lists_are_ranked_and_have_pages() -> None:
+    rows = [("A", "film.country", "B"), ("A", "film.year", "B"), ("B", "film.of", "A"), ("B", "year.of", "A")]
+    question = {"rank_relations": "bm25", "layout": "flat"}
+    ranked = play(
+        [ask('get_tail_relations("A")'), ""],
+        on=GraphStore.from_triples(rows),
+        question=QUESTION.model_copy(update={"text": "In which year?", "topics": ("A",)}),
+        sets=True,
+        **question,
+    )
+    assert ranked.turns[0].information == "out: film.year, film.country\nin: year.of, film.of"
+    for rank in ("none", "bm25"):
+        first, second, third = (
+            listing(f'get_tail_relations("A", page={page})', [*rows, ("A", "z", "B")], page_size=2, rank_relations=rank)
+            for page in (1, 2, 3)
+        )
+        assert first.turns[0].information.startswith("out: film.country, film.year [1-2 of 3; page=2 for more]\nin: ")
+        assert second.turns[0].information == "out: z [3-3 of 3]"
+        assert third.turns[0].information.startswith("KG_NO_RESULTS: There are only 3 results")
+
+
+def test_a_remark_on_a_shared_name_stands_below_both_lists() -> None:
+    triples = [("Q90", "country", "Q142"), ("Q830149", "country", "Q30"), ("Q30", "capital", "Q90")]
+    graph = GraphStore.from_triples(triples, labels={"Q90": "Paris", "Q830149": "Paris"})
+    calls = [ask('get_tail_relations("Paris")'), ask('get_tail_entities("Paris", "country")')]
+    calls += [ask('get_tail_relations("*")'), ask('get_head_entities("*", "country")'), ""]
+    episode = play(calls, on=graph, question=QUESTION.model_copy(update={"topics": ("Paris",)}), sets=True,
+                   show_namesakes=True)  # fmt: skip
+    remark = "(2 entities are named Paris: Paris [Q90], Paris [Q830149])"
+    assert shown(episode) == [
+        f"out: country\nin: capital\n{remark}",
+        f"Q142, Q30 {remark}",
+        "out: capital\nin: country",  # of two entities with names of their own
+        "Paris [Q830149], Paris [Q90]",
+    ]
+
+
+def test_neighbours_of_nameless_results_do_not_lead_back_to_a_member() -> None:
+    rows = [("A", "r", "B"), ("A", "r", "C"), ("B", "film.cast", "m.0x1"), ("C", "film.cast", "m.0x2")]
+    rows += [("m.0x1", "actor", "Eve"), ("m.0x2", "actor", "Zoe"), ("m.0x1", "film", "B"), ("m.0x2", "film", "C")]
+    calls = [ask('get_tail_entities("A", "r")'), ask('get_tail_entities("*", "film.cast")'), answer('["Eve"]')]
+    episode = play(calls, on=GraphStore.from_triples(rows), question=QUESTION.model_copy(update={"topics": ("A",)}),
+                   sets=True, expand_mediators=True)  # fmt: skip
+    assert shown(episode)[1] == "m.0x1 (actor: Eve), m.0x2 (actor: Zoe)"
+    assert episode.evidence == (
+        Triple("A", "r", "B"),
+        Triple("B", "film.cast", "m.0x1"),
+        Triple("m.0x1", "actor", "Eve"),
+    )

@@ -259,3 +259,56 @@ def test_the_expert_played_by_the_oracle_gets_every_point(countries: GraphStore)
 
 def test_the_facts_of_the_example_are_what_the_tests_say() -> None:
     assert [tuple(triple) for triple in graph().triples()] == sorted(FACTS)
+
+
+FOUND_CITIES = ask('get_tail_entities("France", "city")')
+FOUND_MAYOR = ask('get_tail_entities("*", "mayor")')
+
+
+def test_what_was_found_is_asked_and_answered_with_at_once() -> None:
+    texts = [FOUND_CITIES, ask('get_tail_relations("*")'), FOUND_MAYOR, ask('get_tail_entities("*", "born in")')]
+    episode = play([*texts, answer('["*"]')], sets=True)
+    assert [turn.information for turn in episode.turns[:4]] == [
+        "Lyon, Marseille, Paris",
+        "out: mayor\nin: capital, city",
+        "Hidalgo",
+        "San Fernando",
+    ]
+    assert (episode.answers, episode.answer_ids) == (("San Fernando",), ("San Fernando",))
+    assert episode.turns[-1].answer == Answer(names=("*",))  # what was written
+    assert episode.evidence == (
+        Triple("France", "city", "Paris"),
+        Triple("Paris", "mayor", "Hidalgo"),
+        Triple("Hidalgo", "born in", "San Fernando"),
+    )
+    # One query about France, two listings for each of three cities, one query for each of them, and one more.
+    assert episode.usage.graph_calls == 1 + 6 + 3 + 1
+    assert episode.usage.graph_outcomes == {"ok": 1 + 4 + 1 + 1, "KG_NO_RESULTS": 4}
+    score = score_episode(episode, RewardSettings())
+    assert [(reward.fmt, reward.kg, reward.ans) for reward in score.turns] == [(1, 1, 0)] * 4 + [(1, 0, 1)]
+    assert (score.outcome.f1, score.outcome.retrieved) == (1.0, 1)
+    assert Episode.model_validate_json(episode.model_dump_json()) == episode
+    assert '"*" is all that was found' in episode.prompt
+    assert '["*"] lists them' in play([], sets=True, prompt="paper").prompt
+    assert "*" not in play([]).prompt
+
+
+def test_the_last_query_about_what_was_found_is_executed_but_not_shown() -> None:
+    episode = play([FOUND_CITIES, FOUND_MAYOR], sets=True, max_turns=2)
+    last = episode.turns[-1]
+    assert last.observation is not None
+    assert last.observation.names == ("Hidalgo",)
+    assert (last.shown, last.expanded, last.information) == (0, (), "")
+    assert last.shown_entities == ()
+    assert score_episode(episode, RewardSettings()).turns[-1].kg == 1
+
+
+@pytest.mark.parametrize("good", [1, 2, 6, 7])
+def test_a_graph_that_fails_for_a_member_ends_the_episode(good: int) -> None:
+    texts = [FOUND_CITIES, ask('get_tail_relations("*")'), FOUND_MAYOR, answer('["*"]')]
+    episode = play(texts, on=FailingGraph(good), sets=True)
+    assert episode.stop is StopReason.GRAPH_ERROR
+    assert (episode.answers, episode.evidence) == ((), ())
+    assert episode.turns[-1].observation is None
+    assert len(episode.turns) == (3 if good == 7 else 2)
+    assert episode.usage.graph_calls == {1: 1, 2: 1, 6: 4, 7: 7}[good]

@@ -45,3 +45,24 @@ def test_extract(run: Run, tmp_path: Path) -> None:
     shown = run(*words, "--hops", "1", "--include-answers", "--force")
     assert ["triples", "2"] in [row.split() for row in shown.stdout.splitlines()]
     assert "not comparable with honest ones" in " ".join(shown.stderr.split())
+
+
+def test_contract(run: Run, tmp_path: Path) -> None:
+    source, out = tmp_path / "kg.tsv", tmp_path / "out.tsv.gz"
+    source.write_text("A\tx.in\tm.0x\nm.0x\tx.to\tB\nA\tr\tm.0y\nnonsense\n")
+    assert "line 4" in run("graph", "contract", source, out, code=1).stderr
+    shown = run("graph", "contract", source, out, "--skip-bad-lines").stdout
+    counts = {" ".join(row.split()[:-1]): row.split()[-1] for row in shown.splitlines()[1:]}
+    assert counts["facts read"] == "3"
+    assert counts["nodes contracted"] == counts["nodes without a name left"] == "1"
+    assert counts["facts written"] == counts["relations"] == "2"
+    assert run("graph", "query", out, "get_tail_entities", "A", "x.in/to").stdout == "B\n"
+    assert "force to replace" in run("graph", "contract", source, out, "--skip-bad-lines", code=1).stderr
+    run("graph", "contract", source, out, "--skip-bad-lines", "--force")
+    assert "name it .tsv or .txt" in run("graph", "contract", source, tmp_path / "out.kg", code=1).stderr
+    assert "none of tsv, csv" in run("graph", "contract", source, out, "--format", "docx", code=2).stderr
+    (tmp_path / "names.tsv").write_text("m.0x\tMeeting\n")
+    shown = run("graph", "contract", source, out, "--skip-bad-lines", "--force", "--names", tmp_path / "names.tsv")
+    assert "nodes contracted 0" in " ".join(shown.stdout.split())
+    shown = run("graph", "contract", source, out, "--skip-bad-lines", "--force", "--drop-ends")
+    assert "dead ends left out 1 nodes without a name left 0 facts written 1" in " ".join(shown.stdout.split())

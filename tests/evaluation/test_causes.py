@@ -6,7 +6,7 @@ import pytest
 from eval_episodes import asked, played, question
 
 from kgr1.evaluation.causes import OUTCOMES, Cause, call_outcomes, cause
-from kgr1.types import Episode, ErrorCode, StopReason, Turn
+from kgr1.types import Episode, ErrorCode, Observation, Operation, Query, StopReason, Turn
 
 TWO = ("Paris", "Rome")
 
@@ -67,3 +67,13 @@ def test_a_withheld_answer() -> None:
     nothing = said([]).model_copy(update={"withheld": ("Bern",)})
     assert cause(nothing) is Cause.WITHHELD
     assert cause(said(["Rome"]).model_copy(update={"withheld": ("Bern",)})) is Cause.INCOMPLETE
+
+
+def test_the_same_words_about_what_was_found_ask_something_else() -> None:
+    def about(entity: str, name: str) -> Turn:
+        query = Query(operation=Operation.GET_TAIL_ENTITIES, entity=entity, relation="parent")
+        seen = Observation(query=query, names=(name,), ids=(name,), total=1)
+        return Turn(text="", query=query, observation=seen, shown=1)
+
+    turns = [about("Ann", "Bob"), about("*", "Cid"), about("*", "Dan"), about("Ann", "Bob")]
+    assert call_outcomes(played(question(1), ["Dan"], turns=turns)) == {"result": 3, "repeated": 1}

@@ -16,7 +16,7 @@ from engine_parts import saying  # noqa: E402
 from kgr1.agent.prompt import build_prompt, format_turn  # noqa: E402
 from kgr1.agent.rollout import run_episode  # noqa: E402
 from kgr1.config import AgentSettings, ColdstartSettings, SamplingSettings  # noqa: E402
-from kgr1.datasets.expert import Step, expert_steps  # noqa: E402
+from kgr1.datasets.expert import Habits, Step, expert_steps  # noqa: E402
 from kgr1.errors import GraphServerError, SettingsError  # noqa: E402
 from kgr1.graph.store import GraphStore  # noqa: E402
 from kgr1.grpo.coldstart import (  # noqa: E402
@@ -115,6 +115,28 @@ def test_a_trajectory_that_does_not_reach_its_answer_is_refused(tokenizer: Any) 
 
     with pytest.raises(GraphServerError, match="gone"):
         build_examples([(QUESTION, steps)], Gone.from_triples(FACTS), tokenizer, SETTINGS)
+
+
+@pytest.mark.parametrize("cut", ["nothing", "relations", "results"])
+def test_with_sets_what_was_not_shown_is_not_learned(tokenizer: Any, cut: str) -> None:
+    many = {
+        "relations": [("Ann", f"a{n:02}", "x") for n in range(60)],  # before the one that is followed
+        "results": [*(("Ann", "likes", f"A{n:02}") for n in range(28)), ("A00", "has", "eel"), ("Bob", "has", "gnu")],
+    }
+    graph = GraphStore.from_triples([*FACTS, *many.get(cut, [])])
+    found = {tail for head, relation, tail in graph.triples() if head != "Ann" and relation == "has"}
+    question = QUESTION.model_copy(update={"answers": tuple(GoldAnswer(label=name, id=name) for name in sorted(found))})
+    steps = expert_steps(question, graph, random.Random(0), max_turns=7, habits=Habits(sets=True))
+    assert steps is not None
+    agent = SETTINGS.model_copy(update={"sets": True})
+    examples = build_examples([(question, steps)], graph, tokenizer, agent)
+    assert len(examples) == (cut == "nothing")
+    (whole,) = build_examples(
+        [(question, steps)], graph, tokenizer, agent.model_copy(update={"observation_tokens": 900})
+    )
+    learned = tokenizer.decode([label for label in whole.labels if label != IGNORED])
+    assert learned.count("</kg-query>") == 4
+    assert '["*"]' in learned
 
 
 def test_examples_are_padded_on_the_right() -> None:

@@ -22,6 +22,7 @@ from engine_parts import (  # noqa: E402
     play_row,
     play_together,
     sampled,
+    windowed_model,
 )
 from kgr1.agent.prompt import STOP_STRINGS  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
@@ -302,26 +303,6 @@ def test_a_grouped_query_model(tiny_model: Path) -> None:
     engine = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=4, max_context=256)
     for text, played in zip(TEXTS, play_together(engine, [(text, GREEDY) for text in TEXTS]), strict=True):
         check_against_reference(engine, text, played, 12)
-
-
-def windowed_model(kind: str, vocabulary: int) -> Any:
-    """A model whose layers, or two of three, look back 15 tokens."""
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen2Config, Qwen2ForCausalLM
-
-    sizes: dict[str, Any] = {
-        "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "intermediate_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "sliding_window": 16,
-    }
-    torch.manual_seed(0)
-    if kind == "all layers":
-        return Qwen2ForCausalLM(Qwen2Config(**sizes, use_sliding_window=True, max_window_layers=0)).double()
-    layers = ["sliding_attention", "full_attention", "sliding_attention"]
-    return Gemma3ForCausalLM(Gemma3TextConfig(**sizes, head_dim=8, layer_types=layers, pad_token_id=0)).double()
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

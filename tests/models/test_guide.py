@@ -170,7 +170,7 @@ def test_rows_in_the_same_place_weigh_their_choices_once(tiny_model: Path, monke
 def test_many_choices_are_scored_in_several_passes(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(tiny_model)
     expected = asyncio.run(choose(engine, ["Is it so?"], [SamplingSettings()]))
-    monkeypatch.setattr("kgr1.models.choice.POSITIONS", 30)  # two of the longest names
+    monkeypatch.setattr("kgr1.models.choice.POSITIONS", 30)  # the names begin in more ways, all together
     passes: list[Any] = []
     counting = engine.model.register_forward_pre_hook(lambda model, arguments: passes.append(model))
     [(name, logprob)] = asyncio.run(choose(engine, ["Is it so?"], [SamplingSettings()]))

@@ -102,3 +102,50 @@ def test_v_ans_looks_at_the_final_turn_only() -> None:
     assert [r.ans for r in early] == [0, 0]
     assert v_ans(answer_turn("Paris", well_formed=False), final=True) == 1
     assert v_ans(Turn(text="Paris"), final=True) == 0
+
+
+def found_turn(*results: str, relation: str = "r", page: int = 1) -> Turn:
+    """A query about what was found, each result of one member."""
+    turn = query_turn(results, entity="*", relation=relation)
+    assert turn.query is not None
+    assert turn.observation is not None
+    query = turn.query.model_copy(update={"offset": 9 * (page - 1), "limit": 9})
+    part = turn.observation.model_copy(update={"query": query.model_copy(update={"entity": "member"})})
+    observation = turn.observation.model_copy(update={"query": query})
+    return turn.model_copy(update={"query": query, "observation": observation, "expanded": (part,)})
+
+
+def earned(*turns: Turn) -> list[int]:
+    return [reward.kg for reward in turn_rewards(episode(*turns), DEFAULT)]
+
+
+def test_what_was_found_is_something_else_after_every_result() -> None:
+    listing = query_turn(["r"], entity="*", operation=Operation.GET_TAIL_RELATIONS)
+    assert earned(listing, listing) == [1, 0]
+    # The parent of the parent: the same words, and not the same question.
+    assert earned(query_turn(["B"]), listing, found_turn("C"), listing, found_turn("D")) == [1, 1, 1, 1, 1]
+    # What brought nothing changed nothing.
+    nothing = query_turn(entity="*", relation="r", error=ErrorCode.NO_RESULTS)
+    again = found_turn("C").model_copy(update={"query": nothing.query})
+    assert earned(query_turn(["B"]), nothing, again) == [1, 0, 0]
+    unseen = found_turn("C").model_copy(update={"shown": 0, "expanded": ()})
+    assert earned(query_turn(["B"]), unseen, unseen) == [1, 1, 0]
+    # A topic is the same all the time.
+    assert earned(query_turn(["B"]), found_turn("C"), query_turn(["B"])) == [1, 1, 0]
+
+
+def test_another_page_of_what_was_found_is_no_repeat_but_the_same_page_is() -> None:
+    one, two = found_turn("B"), found_turn("C", page=2)
+    assert earned(query_turn(["A"]), one, two, two) == [1, 1, 1, 0]
+    assert earned(query_turn(["A"]), one, two, found_turn("D"), two, two) == [1, 1, 1, 1, 1, 0]
+
+
+def test_relations_of_both_directions_are_asked_for_once() -> None:
+    outwards = query_turn(["r"], operation=Operation.GET_TAIL_RELATIONS)
+    inwards = query_turn(["s"], operation=Operation.GET_HEAD_RELATIONS)
+    assert inwards.observation is not None
+    assert outwards.observation is not None
+    assert earned(outwards, inwards) == [1, 1]
+    both = outwards.model_copy(update={"expanded": (inwards.observation,)})
+    turned = inwards.model_copy(update={"expanded": (outwards.observation,)})
+    assert earned(both, turned) == earned(turned, both) == [1, 0]

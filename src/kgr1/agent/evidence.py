@@ -28,15 +28,12 @@ def shown_triples(turns: Iterable[Turn]) -> list[Triple]:
 def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
     """Every fact that stood in an observation, in order."""
     for turn in turns:
-        if turn.observation is not None:
-            dates = turn.observation.times
-            for place, triple in enumerate(turn.observation.triples(turn.shown)):
+        for observation, shown in turn.facts():
+            dates = observation.times
+            for place, triple in enumerate(observation.triples(shown)):
                 # Behind a name with many dates only some of them are shown.
                 seen = (date for date in dates[place] if date in turn.information) if place < len(dates) else ()
-                yield _result(triple, turn.observation, tuple(seen))
-        for observation in turn.expanded:
-            for triple in observation.triples():
-                yield _result(triple, observation, ())
+                yield _result(triple, observation, tuple(seen))
 
 
 def _result(triple: Triple, observation: Observation, dates: tuple[str, ...]) -> _Result:

@@ -54,7 +54,7 @@ class TurnGrammar:
         named = [name for name, nameless in seen.items() if not nameless]
         unnamed = any(map(is_identifier, topics)) or (self._last and not named)
         self._answers = _without_asked(list(seen) if unnamed else named, topics, turns)
-        self._more = _more(agent)
+        self._more = call_end(agent)
         self._asked = set() if self._more else {_key(turn.query) for turn in turns if turn.query is not None}
         self._listed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
         for turn in turns:
@@ -152,8 +152,8 @@ def _without_asked(names: list[str], topics: Sequence[str], turns: Sequence[Turn
     return [name for name in names if name not in about]
 
 
-def _more(agent: AgentSettings) -> str:
-    """What may stand at the end of a call."""
+def call_end(agent: AgentSettings) -> str:
+    """What may stand at the end of a call, before its bracket: a time, a page; empty for neither."""
     time = f" ({_literal(', ' + chr(34))} /{_TIME}/ {_literal(chr(34))})?" if agent.time_filter else ""
     page = f" ({_literal(', page=')} /{_PAGE}/)?" if agent.page_size else ""
     return time + page

@@ -11,10 +11,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.prompt import format_turn
 from kgr1.config import SamplingSettings
 from kgr1.types import Answer, FinishReason, Query, Question
+
+
+class Grammar(Protocol):
+    """What a text may be; see :class:`kgr1.agent.grammar.TurnGrammar`."""
+
+    def lark(self) -> str:
+        """The grammar of the whole text."""
+        ...
+
+    def after(self, text: str, room: int) -> str | None:
+        """The grammar of the whole text once it has begun with ``text``, if that allows less than before.
+
+        ``room`` is the number of tokens that can still come.
+        """
+        ...
+
+    def choices(self, text: str) -> list[str]:
+        """Texts of which one comes next, to be weighed as a whole, if ``text`` comes to such a place; else empty."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +69,7 @@ class Session(Protocol):
         """How many more tokens fit into the context."""
         ...
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         """Sample one turn: up to the end of an action, the end of the message or ``max_new_tokens``.
 
         With a ``grammar`` nothing else can be sampled; a policy that cannot do that raises
@@ -147,7 +165,7 @@ class ScriptedSession:
         """See :class:`Session`."""
         return 1 << 30
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         """See :class:`Session`; a script is played as it is."""
         text = self._texts[self._next] if self._next < len(self._texts) else ""
         self._next += 1

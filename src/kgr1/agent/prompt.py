@@ -27,7 +27,7 @@ the question. You can query knowledge up to {max_turns} times. You must first co
 <think>...</think>. If you need to query knowledge, you can set a query statement between <kg-query>...</kg-query> to \
 query from knowledge base after <think>...</think>. When you have the final answer, you can output the answer inside \
 <answer>...</answer>.
-KG Query Server Instruction : {instruction}{times}{pages}
+KG Query Server Instruction : {instruction}{sets}{times}{pages}
 Answers are a JSON list of strings.
 Question: {question}.
 Topic entities: {topics}
@@ -36,7 +36,7 @@ Assistant:"""
 SHORT_TEMPLATE = """\
 Query the knowledge graph, then answer. Each of up to {max_turns} turns: <think>why</think>, then \
 <kg-query>get_tail_relations("e")</kg-query> (or get_head_relations, get_tail_entities("e", "r"), \
-get_head_entities) or <answer>["..."]</answer>.{times}{pages}
+get_head_entities) or <answer>["..."]</answer>.{sets}{times}{pages}
 Question: {question}
 Topic: {topics}"""
 
@@ -50,6 +50,11 @@ _TIMES = {
     'get_tail_entities("entity", "relation", "2014-02"), or "before 2014", "after 2014", "2012/2014".',
     "short": ' Facts have dates; a third argument is a time: "2014", "2014-02-16", "before 2014", "2012/2014".',
 }
+_SETS = {
+    "paper": '\nA list of relations shows those of both directions. "*" stands for all that was found: '
+    'get_tail_entities("*", "relation") asks each of them, and the answer ["*"] lists them.',
+    "short": ' "*" is all that was found.',
+}
 _TEMPLATES: dict[str, str] = {"paper": PAPER_TEMPLATE, "short": SHORT_TEMPLATE}
 
 
@@ -62,6 +67,7 @@ def build_prompt(question: Question, settings: AgentSettings) -> str:
     return template.format(
         max_turns=settings.max_turns,
         instruction=SERVER_INSTRUCTION,
+        sets=_SETS[settings.prompt] if settings.sets else "",
         times=_TIMES[settings.prompt] if settings.time_filter else "",
         pages=_PAGES[settings.prompt].format(size=settings.page_size) if settings.page_size else "",
         question=text,

@@ -13,17 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
+from kgr1.agent.found import Found, changes, find, find_for
 from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.ledger import Ledger
-from kgr1.agent.observe import Observer, Shown
+from kgr1.agent.observe import Asked, Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prompt import build_prompt, format_information
+from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.rewards.answer import normalise
-from kgr1.types import Episode, Observation, Question, StopReason, Turn
+from kgr1.types import FOUND, Episode, Question, StopReason, Turn
 
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
@@ -107,7 +109,7 @@ class _Loop:
             parsed = parse_turn(generation.text, self.names, self.question.graph_id, page_size=self.agent.page_size)
             if parsed.answer is not None:
                 self.turns.append(_turn(generation, parsed, seconds))
-                self.answers = parsed.answer.names
+                self.answers = self._answered(parsed.answer.names)
                 return StopReason.ANSWERED, ""
             try:
                 await self._observe(generation, parsed, seconds, session, last=index + 1 == self.agent.max_turns)
@@ -116,8 +118,22 @@ class _Loop:
                 return StopReason.GRAPH_ERROR, str(error)
         return StopReason.MAX_TURNS, ""
 
-    def _grammar(self) -> TurnGrammar | None:
-        return TurnGrammar(self.question.topics, self.turns, self.agent) if self.agent.guided else None
+    def _grammar(self) -> TurnGrammar | SetGrammar | None:
+        if not self.agent.guided:
+            return None
+        kind = SetGrammar if self.agent.sets else TurnGrammar
+        return kind(self.question.topics, self.turns, self.agent)
+
+    def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of an answer, all that was found in the place of ``*``."""
+        if not self.agent.sets or FOUND not in names:
+            return names
+        found = find(self.question.topics, self.turns).names
+        unique: dict[str, str] = {}
+        for name in names:
+            for each in found if name == FOUND else (name,):
+                unique.setdefault(normalise(each), each)
+        return tuple(unique.values())
 
     async def _observe(
         self, generation: Generation, parsed: ParsedTurn, seconds: float, session: Session, *, last: bool
@@ -127,19 +143,21 @@ class _Loop:
         The query of the last turn is still executed, since whether it was valid is part of its reward.
         """
         before = self.ledger.graph_s
-        observation: Observation | None = None
+        asked: Asked | None = None
         seen = Shown("", 0)
         if parsed.query is not None:
-            observation = await self.observer.ask(parsed.query)
-        if not last and observation is None:
+            found = find_for(parsed.query, self.question.topics, self.turns) if self.agent.sets else Found()
+            asked = await self.observer.ask(parsed.query, found)
+        turn = _turn(generation, parsed, seconds)
+        if not last and asked is None:
             seen = Shown(f"{parsed.error}: {parsed.message}", 0)
-        elif not last and observation is not None:
+        elif not last and asked is not None:
             budget = min(self.agent.observation_tokens, max(16, session.room - self.agent.max_new_tokens))
-            seen = await self.observer.show(observation, budget)
+            seen = await self.observer.show(asked, budget, common=self._common(turn, asked))
         ids = session.append(format_information(seen.text)) if not last else ()
-        turn = _turn(generation, parsed, seconds).model_copy(
+        turn = turn.model_copy(
             update={
-                "observation": observation,
+                "observation": None if asked is None else asked.observation,
                 "shown": seen.shown,
                 "expanded": seen.expanded,
                 "information": seen.text,
@@ -151,6 +169,14 @@ class _Loop:
         for name, entity in zip(turn.shown_entities, turn.shown_entity_ids, strict=True):
             self.seen.setdefault(normalise(name), entity)
             self.names.append(name)
+
+    def _common(self, turn: Turn, asked: Asked) -> tuple[str, ...]:
+        """What the results from several topics have in common behind this one, all of which counts as shown."""
+        shown = turn.model_copy(update={"observation": asked.observation, "shown": len(asked.observation.names)})
+        if not self.agent.sets or not changes(shown):
+            return ()
+        found = find(self.question.topics, [*self.turns, shown])
+        return found.names if found.common else ()
 
     def finish(
         self,

@@ -137,7 +137,12 @@ class BuildBar(CountBar):
         return f"{text}, {share:.0%}, {duration(seconds * (1 - share) / share)} left"
 
 
-_STAGES = {"names": "Sorting the names", "facts": "Sorting the facts", "saving": "Saving"}
+_STAGES = {
+    "names": "Sorting the names",
+    "facts": "Sorting the facts",
+    "contracting": "Contracting",
+    "saving": "Saving",
+}
 
 
 @contextmanager

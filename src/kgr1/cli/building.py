@@ -1,4 +1,4 @@
-"""``kgr1 graph build`` and ``extract``: from files, or from a large graph and questions, to a graph."""
+"""``kgr1 graph build``, ``extract`` and ``contract``: from files, or a large graph and questions, to a graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kgr1.cli.options import QuestionsSpec, Split
 
 if TYPE_CHECKING:
     from kgr1.graph.build import BuildReport
+    from kgr1.graph.contract import ContractReport
     from kgr1.graph.readers import ReadOptions
 
 # Written out, because the help is shown without loading what knows them; a test compares.
@@ -168,6 +169,57 @@ def extract(
             write_questions, [question.model_copy(update={"graph_id": question.id}) for question in asked]
         )
     show_report(report, target, with_names=False)
+
+
+def contract(
+    sources: Sources,
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The new triple file: .tsv or .txt; .gz or .zst may follow.")
+    ],
+    names: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with two columns, identifier and name: what has a name there stays."),
+    ] = None,
+    drop_ends: Annotated[
+        bool, typer.Option("--drop-ends", help="Leave out nodes without a name that have one neighbour: dead ends.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is already at OUT.")] = False,
+    format_: FormatOption = None,
+    skip_bad_lines: SkipBadLines = False,
+) -> None:
+    """Write a graph as TSV without its nodes without a name: two facts through one become a fact."""
+    from kgr1.graph.contract import contract_files
+
+    options = read_options(format=_one_of("--format", format_, FORMATS), skip_bad_lines=skip_bad_lines)
+    with BuildBar() as bar:
+        report = contract_files(
+            sources,
+            target,
+            names=names,
+            options=options,
+            drop_ends=drop_ends,
+            on_progress=bar.report,
+            force=force,
+        )
+    _show_contraction(report, target)
+
+
+def _show_contraction(report: ContractReport, target: Path) -> None:
+    rows = [
+        ("facts read", f"{report.facts_read:,}"),
+        ("repeated facts left out", f"{report.repeated:,}"),
+        *([("facts whose dates were left out", f"{report.undated:,}")] if report.undated else []),
+        ("nodes contracted", f"{report.contracted:,}"),
+        *([("dead ends left out", f"{report.ends_dropped:,}")] if report.ends_dropped else []),
+        ("nodes without a name left", f"{report.nameless_left:,}"),
+        ("facts written", f"{report.facts_written:,}"),
+        ("of them with a composite relation", f"{report.composite:,}"),
+        ("relations", f"{report.relations:,}"),
+        *((f"left out: {one_line(reason)}", f"{count:,}") for reason, count in sorted(report.dropped.items())),
+        ("size", size(report.bytes)),
+        ("time", duration(report.seconds)),
+    ]
+    out.print(facts(rows, title=f"Wrote {one_line(str(target))}"))
 
 
 def read_options(**values: Any) -> ReadOptions:

@@ -136,7 +136,7 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
                 wander_share=settings.coldstart.wander_share,
                 early_share=settings.coldstart.early_share,
                 near_share=settings.coldstart.near_share,
-                habits=Habits(settings.coldstart.thoughts, settings.coldstart.outwards_first),
+                habits=Habits(settings.coldstart.thoughts, settings.coldstart.outwards_first, settings.agent.sets),
             )
             if not found and shares[part]:
                 raise DatasetError(

@@ -176,6 +176,7 @@ _LATER = frozenset(
         "rank_relations",
         "expand_mediators",
         "show_namesakes",
+        "sets",
         "guided",
         "abstain",
         "min_confidence",
@@ -204,12 +205,15 @@ def oracle(graph: KnowledgeGraph, settings: Settings) -> Policy:
     import random
 
     from kgr1.agent.policy import OraclePolicy
-    from kgr1.datasets.expert import expert_steps
+    from kgr1.datasets.expert import Habits, expert_steps
     from kgr1.types import Answer, Query
+
+    habits = Habits(sets=settings.agent.sets)
 
     def plan(question: Question) -> Sequence[tuple[str, Query | Answer]]:
         rng = random.Random(f"{settings.sampling.seed}:{question.id}")
-        steps = expert_steps(question, graph, rng, max_turns=settings.agent.max_turns, reuse_relations=True)
+        turns = settings.agent.max_turns
+        steps = expert_steps(question, graph, rng, max_turns=turns, reuse_relations=True, habits=habits)
         if steps is None:
             return [("I see no way to the answer.", Answer(names=()))]
         return [(step.think, step.query or step.answer or Answer(names=())) for step in steps]

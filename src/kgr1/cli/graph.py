@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kgr1.cli.bars import busy
-from kgr1.cli.building import build, extract
+from kgr1.cli.building import build, contract, extract
 from kgr1.cli.console import emit, facts, note, one_line, out, size
 from kgr1.errors import GraphError
 
@@ -18,6 +18,7 @@ PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of 
 
 app.command()(build)
 app.command()(extract)
+app.command()(contract)
 
 
 @app.command()

@@ -11,8 +11,7 @@ from kgr1.cli.console import one_line, out, safe_json, styled
 
 if TYPE_CHECKING:
     from kgr1.agent.claim import Claim, Doubt
-    from kgr1.agent.grammar import TurnGrammar
-    from kgr1.agent.policy import Generation, Policy, Session
+    from kgr1.agent.policy import Generation, Grammar, Policy, Session
     from kgr1.config import AgentSettings, SamplingSettings
     from kgr1.types import Episode, Question, Triple
 
@@ -87,7 +86,7 @@ class _WatchedSession:
     def room(self) -> int:
         return self._session.room
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         generation = await self._session.generate(max_new_tokens, grammar)
         self._turns += 1
         print_turn(self._turns, generation.text)

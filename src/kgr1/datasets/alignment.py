@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from kgr1.datasets.paths import BACKWARD, Solution
 from kgr1.datasets.words import word_stems
+from kgr1.graph.contract import ACROSS, INVERSE
 from kgr1.types import Question
 
 ROUNDS = 12
@@ -86,7 +87,7 @@ class _Alignment:
         """log P(path, words) up to a constant; larger is likelier."""
         value = sum(math.log(self._relations[relation] + 0.1) for relation in path)
         value -= len(path) * math.log(self._total + 1)
-        value -= AGAINST * sum(relation.startswith(BACKWARD) for relation in path)
+        value -= sum(map(_against, path))
         for word in words:
             shares = sum(self._share(word, relation) for relation in path)
             value += math.log((self._usual[word] + shares) / (len(path) + 1))
@@ -117,6 +118,11 @@ class _Alignment:
                     for relation, share in shares.items():
                         words[relation][word] = words[relation].get(word, 0.0) + posterior * share / everything
         self._set(relations, words)
+
+
+def _against(relation: str) -> float:
+    """The penalty of a hop that goes against the way a fact is written, in whole or up to the node it goes through."""
+    return AGAINST if relation.startswith(BACKWARD) else AGAINST / 2 * (INVERSE + ACROSS in relation)
 
 
 def _words(question: Question) -> tuple[str, ...]:

@@ -24,11 +24,13 @@ from kgr1.datasets.early import stop_early
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
 from kgr1.datasets.phrasing import think
 from kgr1.datasets.search import with_paths
+from kgr1.datasets.set_expert import MAX_MEMBERS, SetWalk
+from kgr1.datasets.steps import GiveUpError, Step
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.names import is_identifier
-from kgr1.types import Answer, Observation, Query, Question, Record
+from kgr1.types import Answer, Observation, Query, Question
 
 MISTAKES = ("name", "relation", "branch", "direction")
 """Kinds of mistakes: misspelt entity, guessed relation, wrong relation, wrong direction."""
@@ -44,18 +46,11 @@ class Habits(NamedTuple):
     outwards_first: bool = False
     """List the outgoing relations first, and the incoming ones where the former do not have what is needed. Which way a
     hop goes cannot always be read from a question; this way what was shown decides and nothing has to be guessed."""
+    sets: bool = False
+    """Ask about all that was found at once, for an agent that can (``agent.sets``)."""
 
 
 USUAL = Habits()
-
-
-class Step(Record):
-    """One turn of the expert: a thought and then either a query or the answer."""
-
-    think: str
-    query: Query | None = None
-    answer: Answer | None = None
-    mistake: bool = False  # a wrong turn, shown so that the recovery can be learned; not to be imitated
 
 
 def expert_steps(
@@ -87,10 +82,14 @@ def expert_steps(
         return None
     found = (question.topics, parse_path(question.gold_path))
     if not found[1]:
-        found = find_path(question, graph, max_frontier=max_turns)
+        found = find_path(question, graph, max_frontier=MAX_MEMBERS if habits.sets else max_turns)
     topics, branches = found
     if not branches or len(branches) > len(topics):
         return None
+    if habits.sets:
+        wrong = rng.randrange(len(branches)) if recovery else None
+        walk_sets = SetWalk(question, graph, rng, max_turns, wrong, cues, habits.thoughts)
+        return walk_sets.run(list(zip(topics, branches, strict=False)))
     plans: list[tuple[str, int] | None] = [None]
     if recovery:
         hops = [hop for branch in branches for hop in branch]
@@ -136,7 +135,8 @@ def expert_dataset(
     """
     order = list(range(len(questions)))
     random.Random(seed).shuffle(order)
-    known, near = with_paths(questions, order, graph, count=count, near=round(near_share * count), max_turns=max_turns)
+    most = MAX_MEMBERS if habits.sets else max_turns
+    known, near = with_paths(questions, order, graph, count=count, near=round(near_share * count), max_frontier=most)
     cues = Cues(known)
     order.sort(key=lambda index: index not in near)
     walk = partial(expert_steps, max_turns=max_turns, habits=habits)
@@ -169,10 +169,6 @@ def expert_dataset(
     return result
 
 
-class _GiveUpError(Exception):
-    """The walk cannot go on: no turn left, a result cut short, or the plan does not apply."""
-
-
 @dataclass
 class _Walk:
     """One attempt at a question; :meth:`run` may be called once."""
@@ -195,7 +191,7 @@ class _Walk:
         """The steps for (topic, path) branches; None if this attempt does not end with the gold answers."""
         try:
             results = [self._branch(number, topic, path) for number, (topic, path) in enumerate(branches)]
-        except _GiveUpError:
+        except GiveUpError:
             return None
         common = {name: ids for name, ids in results[0].items() if all(name in other for other in results)}
         if not matches_gold(common, self.question.answers):
@@ -221,7 +217,7 @@ class _Walk:
             if self.without_topic:
                 frontier = {name: key for name, key in frontier.items() if name != topic}
             if not frontier:
-                raise _GiveUpError
+                raise GiveUpError
             self.hop_number += 1
         return frontier
 
@@ -287,51 +283,51 @@ class _Walk:
             if inwards_later:
                 outgoing = self._ask(thought, Hop(hop.relation).relations(entity))
                 if hop.relation in outgoing.names:
-                    raise _GiveUpError  # nothing that was shown says that the other way is meant
+                    raise GiveUpError  # nothing that was shown says that the other way is meant
                 thought = self._think("fix_direction_head")
             observation = self._ask(thought, hop.relations(entity))
             self.seen.update((name, hop.backward) for name in observation.names)
             if hop.relation in observation.names:
                 return position
             thought = self._think("look_elsewhere")
-        raise _GiveUpError
+        raise GiveUpError
 
     def _ask(self, thought: str, query: Query, *, mistake: bool = False) -> Observation:
         if len(self.steps) + 1 >= self.max_turns:  # one turn is kept for the answer
-            raise _GiveUpError
+            raise GiveUpError
         query = query.model_copy(update={"graph_id": self.question.graph_id})
         (observation,) = self.graph.execute([query])
         if observation.total > len(observation.names):
-            raise _GiveUpError
+            raise GiveUpError
         self.steps.append(Step(think=thought, query=query, mistake=mistake))
         return observation
 
     def _wrong_name(self, entity: str, hop: Hop, thought: str) -> None:
         observation = self._ask(thought, hop.relations(misspell(entity, self.rng)), mistake=True)
         if observation.error is None:
-            raise _GiveUpError  # the backend is forgiving, or the other name exists too
+            raise GiveUpError  # the backend is forgiving, or the other name exists too
 
     def _guess(self, entity: str, hop: Hop) -> None:
         words = [word for word in question_words(self.question) if word != hop.relation]
         if not words:
-            raise _GiveUpError
+            raise GiveUpError
         word = self.rng.choice(words)
         thought = self._think("guess_relation", cue=word)
         if self._ask(thought, Hop(word, hop.backward).entities(entity), mistake=True).error is None:
-            raise _GiveUpError
+            raise GiveUpError
 
     def _wrong_branch(self, entity: str, hop: Hop, right: str) -> None:
         (listing,) = self.graph.execute([hop.relations(entity).model_copy(update={"graph_id": self.question.graph_id})])
         others = [name for name in listing.names if name != hop.relation]
         if not others:
-            raise _GiveUpError
+            raise GiveUpError
         other = self.rng.choice(others)
         thought = right.replace(f'"{hop.relation}"', f'"{other}"')
         observation = self._ask(thought, hop._replace(relation=other).entities(entity), mistake=True)
         if observation.error is not None or matches_gold(
             dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
         ):
-            raise _GiveUpError  # another way to the right answer is no mistake
+            raise GiveUpError  # another way to the right answer is no mistake
 
     def _forgotten_time(self, entity: str, hop: Hop) -> None:
         thought = self._choice(hop._replace(time=None))
@@ -339,12 +335,12 @@ class _Walk:
         if observation.error is not None or matches_gold(
             dict(zip(observation.names, observation.ids, strict=True)), self.question.answers
         ):
-            raise _GiveUpError  # the right answer without the time is no mistake
+            raise GiveUpError  # the right answer without the time is no mistake
 
     def _wrong_direction(self, entity: str, hop: Hop, thought: str) -> None:
         observation = self._ask(thought, Hop(hop.relation, not hop.backward).relations(entity), mistake=True)
         if hop.relation in observation.names:
-            raise _GiveUpError
+            raise GiveUpError
 
 
 def misspell(name: str, rng: random.Random) -> str:

@@ -258,6 +258,7 @@ class _Search:
         self._graph_id = question.graph_id
         self._budget = budget
         self._memory: dict[Query, Observation] = {}
+        self._listed: dict[tuple[str, bool], frozenset[str]] = {}
 
     def extend(self, level: Sequence[_Walked]) -> list[_Walked]:
         """Every path of a level with one more hop; cut short when the query budget is spent."""
@@ -274,20 +275,25 @@ class _Search:
         """The relations of any entity of the frontier, outgoing first."""
         result: list[Hop] = []
         for backward in self._directions:
-            observations = self._ask([Hop("", backward).relations(entity) for entity in frontier])
-            names = {name for observation in observations or () for name in observation.names}
+            observations = self._ask([Hop("", backward).relations(entity) for entity in frontier]) or []
+            names = {name for observation in observations for name in observation.names}
+            for entity, observation in zip(frontier, observations, strict=False):
+                self._listed[entity, backward] = frozenset(observation.names)
             result += [Hop(name, backward) for name in sorted(names)]
         return result
 
     def take(self, frontier: Mapping[str, str], hop: Hop) -> dict[str, str] | None:
         """Display name -> id of where the hop leads; None when the query budget is spent."""
-        observations = self._ask([hop.entities(entity) for entity in frontier])
+        # Who was listed without the relation has no results, and looking for close names would take its time.
+        having = [name for name in frontier if hop.relation in self._listed.get((name, hop.backward), (hop.relation,))]
+        observations = self._ask([hop.entities(entity) for entity in having])
         if observations is None:
             return None
         return {name: key for item in observations for name, key in zip(item.names, item.ids, strict=True)}
 
     def _ask(self, queries: Sequence[Query]) -> list[Observation] | None:
-        queries = [query.model_copy(update={"graph_id": self._graph_id}) for query in queries]
+        if self._graph_id is not None:
+            queries = [query.model_copy(update={"graph_id": self._graph_id}) for query in queries]
         new = [query for query in dict.fromkeys(queries) if query not in self._memory]
         self._budget -= len(new)
         if self._budget < 0:

@@ -21,12 +21,12 @@ def with_paths(
     *,
     count: int,
     near: int,
-    max_turns: int,
+    max_frontier: int,
 ) -> tuple[list[Question], set[int]]:
     """The questions, in their order, with the found paths of those that have none.
 
     Twice as many are looked at as are needed (``count``), in the order of the places ``order``. Paths through more
-    entities than there are turns are not followed. Of several paths that end at the answers, the one that fits the
+    entities than ``max_frontier`` are not followed. Of several paths that end at the answers, the one that fits the
     other questions is taken (:mod:`kgr1.datasets.alignment`). Where no path was found the topics are gone, so that
     nobody looks again.
 
@@ -43,7 +43,7 @@ def with_paths(
     for index in places:
         question = questions[index]
         least = NEAR if len(ends) < near else 1.0
-        ways = find_solutions(question, graph, least=least, max_frontier=max_turns)
+        ways = find_solutions(question, graph, least=least, max_frontier=max_frontier)
         found.append(list(ways))
         if ways and not any(matches_gold(end, question.answers) for end in ways.values()):
             ends[index] = ways

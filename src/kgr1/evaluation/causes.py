@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from kgr1.rewards.answer import normalise
 from kgr1.rewards.outcome import answer_score, v_ret
+from kgr1.rewards.turn import asked_before
 from kgr1.types import Episode, StopReason
 
 
@@ -71,8 +72,7 @@ OUTCOMES = ("result", "repeated", "not a query")
 def call_outcomes(episode: Episode) -> Counter[str]:
     """How the turns that did not answer ended: with a result, a result asked for before, an error code, or no query."""
     counts: Counter[str] = Counter()
-    seen = set()
-    for turn in episode.turns:
+    for place, turn in enumerate(episode.turns):
         if turn.answer is not None:
             continue
         if turn.observation is None:
@@ -80,7 +80,5 @@ def call_outcomes(episode: Episode) -> Counter[str]:
         elif turn.observation.error is not None:
             counts[turn.observation.error.value] += 1
         else:
-            asked = turn.observation.query
-            counts["repeated" if asked in seen else "result"] += 1
-            seen.add(asked)
+            counts["repeated" if asked_before(turn, episode.turns[:place]) else "result"] += 1
     return counts

@@ -18,12 +18,13 @@ import torch
 from peft import get_peft_model
 from transformers import Trainer, TrainingArguments, set_seed
 
-from kgr1.agent.grammar import TurnGrammar
-from kgr1.agent.policy import Generation
+from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import format_turn
 from kgr1.agent.rollout import run_episode
+from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, ColdstartSettings, SamplingSettings
 from kgr1.datasets.expert import Step
+from kgr1.datasets.search import NEAR
 from kgr1.errors import GraphServerError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.arguments import computes_in_bfloat16
@@ -37,7 +38,8 @@ from kgr1.grpo.stages import count_hops, pools
 from kgr1.grpo.tree_attention import takes_trees
 from kgr1.models.transformers import encode_prompt
 from kgr1.models.weights import LoadedModel
-from kgr1.types import Question, StopReason
+from kgr1.rewards.outcome import answer_score
+from kgr1.types import Episode, Question, StopReason
 
 IGNORED = -100
 Trajectory = tuple[Question, Sequence[Step]]
@@ -61,14 +63,16 @@ def build_examples(
     """Replay expert trajectories on the graph and lay them out as training examples.
 
     Raises :class:`GraphServerError` if the graph fails, and :class:`SettingsError` for a trajectory that does not come
-    to its answer within ``agent.max_turns``: half a trajectory would teach the model to stop early.
+    to its answer within ``agent.max_turns``: half a trajectory would teach the model to stop early. With ``agent.sets``
+    a trajectory is left out if what it says was not shown: a relation that a long list was cut before, or an answer.
     """
-    return [_example(question, steps, graph, tokenizer, agent) for question, steps in trajectories]
+    examples = (_example(question, steps, graph, tokenizer, agent) for question, steps in trajectories)
+    return [example for example in examples if example is not None]
 
 
 def _example(
     question: Question, steps: Sequence[Step], graph: KnowledgeGraph, tokenizer: Any, agent: AgentSettings
-) -> Example:
+) -> Example | None:
     policy = _ReplayPolicy(tokenizer, steps)
     episode = asyncio.run(run_episode(question, graph, policy, agent=agent, sampling=SamplingSettings()))
     if episode.stop is StopReason.GRAPH_ERROR:
@@ -78,6 +82,8 @@ def _example(
             f"The expert's way to the answer of question '{question.id}' has {len(steps)} turns, more than "
             f"agent.max_turns = {agent.max_turns}; raise it, or make the trajectories with it."
         )
+    if agent.sets and not _follows_what_was_shown(episode, agent):
+        return None
     tokens = episode_tokens(episode, filler=tokenizer.pad_token_id)
     learned = [turn >= 0 and not steps[turn].mistake for turn in tokens.turn_of_token]
     labels = [token if keep else IGNORED for token, keep in zip(tokens.completion_ids, learned, strict=True)]
@@ -86,6 +92,17 @@ def _example(
         labels=(IGNORED,) * len(tokens.prompt_ids) + tuple(labels),
         hops=count_hops(question),
     )
+
+
+def _follows_what_was_shown(episode: Episode, agent: AgentSettings) -> bool:
+    """True if a guided turn could have written every query, and the answers are near the gold ones at least."""
+    topics, turns = episode.question.topics, episode.turns
+    for index, turn in enumerate(turns):
+        if turn.query is not None:
+            text = turn.query.model_copy(update={"graph_id": None, "time": None}).to_text()
+            if text not in SetGrammar(topics, turns[:index], agent).queries:
+                return False
+    return answer_score(episode).f1 >= NEAR
 
 
 def text_examples(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> list[Example]:
@@ -127,7 +144,7 @@ class _ReplaySession:
         self.context_tokens = len(prompt_ids)
         self.room = 1 << 30
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         step = next(self._steps, None)
         if step is None:  # steps without an answer at their end
             return Generation(text="")
@@ -173,7 +190,7 @@ class ColdstartTrainer(SafeCheckpoints, Trainer):  # type: ignore[misc]
             learned = labels[:, 1:] != IGNORED
             with self.accelerator.autocast():
                 tokens = scored_tokens(model, inputs["input_ids"], inputs["attention_mask"], learned.shape[1], learned)
-            logps = torch.log_softmax(tokens.logits.float(), dim=-1)[tokens.which, tokens.targets]
+                logps, _ = tokens.logps()
             return -logps.sum() / num_items_in_batch
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])
         keep = labels.shape[1] - first + 1

@@ -8,8 +8,7 @@ policy that was trained by kgr1 needs that, and the server must be able to conti
 
 from __future__ import annotations
 
-from kgr1.agent.grammar import TurnGrammar
-from kgr1.agent.policy import Generation
+from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
@@ -62,7 +61,7 @@ class ChatSession:
         """Tokens that still fit."""
         return self._policy.client.max_context - self._context
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         """Sample one turn; raises :class:`ModelError` for a grammar, which no common interface of servers takes."""
         if grammar is not None:
             raise ModelError("Only a model in this process can be guided; set agent.guided=false.")

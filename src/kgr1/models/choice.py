@@ -3,17 +3,21 @@
 Greedy decoding takes the most probable first token. Where many names begin alike, as all of ``people.person`` do, their
 common beginning can win although another name, as a whole, is the most probable one.
 
-Shapes: n continuations, W tokens of the longest, V vocabulary.
+The continuations go through the model as one tree, in which every beginning that several of them share is one.
+
+Shapes: n continuations, N places of the tree, K of them that predict something, C tokens in the cache, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from kgr1.models.kv_cache import RowCache, attention_mask
+from kgr1.models.attention import masked_forward
+from kgr1.models.kv_cache import RowCache
+from kgr1.models.tree import TokenTree, build_tree
 
 POSITIONS = 512
 """Most predictions of one forward pass: their logits take V x 4 bytes each, some 100 MB together."""
@@ -24,35 +28,73 @@ def continuation_scores(
 ) -> torch.Tensor:
     """Log-probability (n,) of each of ``choices``, token ids after ``unread``, after ``cached`` tokens of a row.
 
-    ``unread`` has at least one token. The cache stays as it is.
+    ``unread`` and every choice have at least one token. The cache stays as it is.
     """
-    at_once = max(1, POSITIONS // max(map(len, choices)))
-    parts = (choices[start : start + at_once] for start in range(0, len(choices), at_once))
-    return torch.cat([_scores(model, cache, row, cached, unread, part) for part in parts])
+    scores = torch.empty(len(choices), dtype=torch.float32, device=cache.keys.device)
+    for part in _parts(choices):
+        scores[part] = _scores(model, cache, row, cached, unread, [choices[index] for index in part])
+    return scores
+
+
+def _parts(choices: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of ``choices``, neighbours in alphabetical order, that make at most POSITIONS predictions together.
+
+    A choice of more tokens than that is on its own.
+    """
+    part: list[int] = []
+    size = 0
+    for index in sorted(range(len(choices)), key=lambda index: tuple(choices[index])):
+        # Every beginning but the whole choice predicts a token. Those that are known are known from the neighbour.
+        more = len(choices[index]) - (_shared(choices[part[-1]], choices[index]) if part else 0)
+        if part and size + more > POSITIONS:
+            yield part
+            part, size, more = [], 0, len(choices[index])
+        part.append(index)
+        size += more
+    if part:
+        yield part
+
+
+def _shared(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many beginnings two choices have in common, the empty one included and whole choices not."""
+    length = min(len(left), len(right))
+    return next((place + 1 for place in range(length) if left[place] != right[place]), length)
 
 
 def _scores(
     model: Any, cache: RowCache, row: int, cached: int, unread: Sequence[int], choices: Sequence[Sequence[int]]
 ) -> torch.Tensor:
+    """Log-probability (n,) of each of ``choices`` in one forward pass."""
     device = cache.keys.device
-    width = max(map(len, choices))
-    # The last token of a continuation predicts nothing that is asked for here.
-    ids = torch.tensor([[*unread, *choice[:-1], *(0 for _ in range(width - len(choice)))] for choice in choices])
-    length = ids.shape[1]
-    positions = torch.arange(cached, cached + length, device=device)
-    visible = positions[:, None] >= torch.arange(cached + length, device=device)[None, :]
-    output = model(
-        input_ids=ids.to(device),
-        attention_mask=attention_mask(model, visible.expand(len(choices), 1, -1, -1)),
-        position_ids=positions.expand(len(choices), -1),
-        past_key_values=cache.branches(row, len(choices), cached),
+    # The last token of a continuation predicts nothing, unless another one goes on from it.
+    tree = build_tree([[*unread, *choice[:-1]] for choice in choices])
+    first = len(unread) - 1  # what is unread comes first, and its last token predicts, as do all that follow
+    positions = torch.tensor(tree.positions) + cached
+    visible = torch.cat([torch.ones(len(tree.ids), cached, dtype=torch.bool), _visible(tree)], dim=1)
+    output = masked_forward(
+        model,
+        visible[None, None].to(device),
+        torch.cat([torch.arange(cached), positions]).to(device),
+        input_ids=torch.tensor([tree.ids], device=device),
+        position_ids=positions[None].to(device),
+        past_key_values=cache.branch(row, cached),
         use_cache=True,
-        logits_to_keep=width,
+        logits_to_keep=len(tree.ids) - first,
     )
-    logprobs = torch.log_softmax(output.logits.float(), dim=-1)  # (n, W, V)
-    padded = torch.tensor([[*choice, *(-1 for _ in range(width - len(choice)))] for choice in choices], device=device)
-    chosen = logprobs.gather(2, padded.clamp(min=0)[:, :, None])[:, :, 0]
-    return chosen.masked_fill(padded < 0, 0.0).sum(dim=1)
+    logprobs = torch.log_softmax(output.logits[0, first - len(tree.ids) :].float(), dim=-1)  # (K, V)
+    places = [place - first for way in tree.places for place in way[first:]]
+    tokens = [token for choice in choices for token in choice]
+    chosen = logprobs[torch.tensor(places, device=device), torch.tensor(tokens, device=device)]
+    return torch.stack([part.sum() for part in torch.split(chosen, [len(choice) for choice in choices])])
+
+
+def _visible(tree: TokenTree) -> torch.Tensor:
+    """(N, N), True where the token of a column stands before that of the row in a sequence, or is that token."""
+    visible = torch.zeros(len(tree.ids), len(tree.ids), dtype=torch.bool)
+    for node in tree.nodes:
+        for seen in (*(tree.nodes[index] for index in node.above), node):
+            visible[node.start : node.stop, seen.start : seen.stop] = True
+    return visible.tril()
 
 
 def token_logprobs(scores: torch.Tensor, choices: Sequence[Sequence[int]], chosen: int) -> list[float]:

@@ -22,12 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from kgr1.agent.policy import Grammar
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
+from kgr1.models.attention import masked_forward
 from kgr1.models.choice import continuation_scores, token_logprobs
 from kgr1.models.draw import draw
-from kgr1.models.guide import Grammar, Guide, Guides
-from kgr1.models.kv_cache import RowCache, attention_mask, context_limit
+from kgr1.models.guide import Guide, Guides
+from kgr1.models.kv_cache import RowCache, context_limit
 from kgr1.types import FinishReason
 
 PASS_TOKENS = 16
@@ -221,9 +223,10 @@ class Engine:
         self._cache.reserve(stop)
         positions = torch.arange(start, stop, device=self.device)
         mask = positions[:, None] >= torch.arange(stop, device=self.device)[None, :]
-        output = self.model(
+        output = masked_forward(
+            self.model,
+            mask[None, None],
             input_ids=torch.tensor([row.ids[start:stop]], device=self.device),
-            attention_mask=attention_mask(self.model, mask[None, None]),
             position_ids=positions[None],
             past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
             use_cache=True,
@@ -300,9 +303,10 @@ class Engine:
         self._cache.reserve(width)
         positions = starts[:, None] + torch.arange(count, device=self.device)[None, :]
         mask = torch.arange(width, device=self.device)[None, None, :] <= positions[:, :, None]
-        output = self.model(
+        output = masked_forward(
+            self.model,
+            mask[:, None],
             input_ids=torch.tensor(ids, device=self.device),
-            attention_mask=attention_mask(self.model, mask[:, None]),
             position_ids=positions,
             past_key_values=self._cache.view(0, len(rows), starts, width),
             use_cache=True,

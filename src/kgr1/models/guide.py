@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 
+from kgr1.agent.policy import Grammar
 from kgr1.errors import ModelError
-
-
-class Grammar(Protocol):
-    """What a text may be; see :class:`kgr1.agent.grammar.TurnGrammar`."""
-
-    def lark(self) -> str:
-        """The grammar of the whole text."""
-        ...
-
-    def after(self, text: str, room: int) -> str | None:
-        """The grammar of the whole text once it has begun with ``text``, if that allows less than before.
-
-        ``room`` is the number of tokens that can still come.
-        """
-        ...
-
-    def choices(self, text: str) -> list[str]:
-        """Texts of which one comes next, to be weighed as a whole, if ``text`` comes to such a place; else empty."""
-        ...
 
 
 class Guides:

@@ -9,7 +9,6 @@ Shapes: L layers, R rows, H key-value heads, T positions, D head dimension.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +17,9 @@ from transformers import Cache
 from kgr1.errors import ModelError
 
 FULL, SLIDING = "full_attention", "sliding_attention"
+
+ADDING = "kgr1_products"
+"""Attention of this project's own, :mod:`kgr1.models.attention`."""
 
 GROWTH = 256
 """Positions are allocated in multiples of this."""
@@ -40,17 +42,22 @@ def context_limit(config: Any) -> int:
     return int(limit) if limit else 1 << 30
 
 
-def attention_mask(model: Any, visible: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-    """The mask for ``visible`` (n, 1, Tq, T), causal and True where a token may look, as the model expects it.
+def attention_mask(
+    model: Any, visible: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask for ``visible`` (n, 1, Tq, T), True where a token may look, as the model expects it.
+
+    A token sees itself and all that stand before it in its sequence. ``positions`` (T,) says at which position of its
+    sequence each of the T tokens stands; None stands for one sequence, whose tokens follow each other.
 
     A model whose layers look through a sliding window gets the window, too: a window of w positions shows a token
     itself and the w - 1 before it. Where only some layers have one, the result is one mask for each kind of layer.
-    Only ``sdpa`` reads Booleans; plain attention adds the mask to its scores. Raises :class:`ModelError` for kernels
+    Only ``sdpa`` reads Booleans; other attention adds the mask to its scores. Raises :class:`ModelError` for kernels
     without masks of this kind.
     """
     text = model.config.get_text_config()
     kind = getattr(text, "_attn_implementation", None) or "sdpa"
-    if kind not in ("sdpa", "eager"):
+    if kind not in ("sdpa", "eager", ADDING):
         raise ModelError(f"The built-in engine cannot mask '{kind}' attention; load the model with sdpa or eager.")
     dtype = next(model.parameters()).dtype
 
@@ -63,9 +70,10 @@ def attention_mask(model: Any, visible: torch.Tensor) -> torch.Tensor | dict[str
     kinds = set(_kinds(text)) or {SLIDING}
     if not window or SLIDING not in kinds or visible.shape[-1] <= window:
         return laid_out(visible)
-    # A causal mask shows each token all positions up to its own.
-    own = visible.sum(dim=-1, keepdim=True) - 1
-    near = visible & (torch.arange(visible.shape[-1], device=visible.device) > own - window)
+    if positions is None:
+        positions = torch.arange(visible.shape[-1], device=visible.device)
+    own = visible.sum(dim=-1, keepdim=True) - 1  # a token sees as many others as stand before it
+    near = visible & (positions > own - window)
     return {FULL: laid_out(visible), SLIDING: laid_out(near)} if len(kinds) > 1 else laid_out(near)
 
 
@@ -112,9 +120,9 @@ class RowCache:
         """A transformers cache over rows ``first .. first+count`` for tokens starting at ``starts`` (count,)."""
         return RowView(self, first, count, starts, width)
 
-    def branches(self, row: int, count: int, positions: int) -> BranchView:
-        """A transformers cache for ``count`` ways to go on after the first ``positions`` tokens of a row."""
-        return BranchView(self, row, count, positions)
+    def branch(self, row: int, positions: int) -> BranchView:
+        """A transformers cache for what could follow the first ``positions`` tokens of a row; nothing is written."""
+        return BranchView(self, row, positions)
 
 
 class RowView(Cache):  # type: ignore[misc]
@@ -148,23 +156,19 @@ class RowView(Cache):  # type: ignore[misc]
 
 
 class BranchView(Cache):  # type: ignore[misc]
-    """What one forward pass over several continuations of a row sees of a :class:`RowCache`; nothing is written."""
+    """What one forward pass that is only a trial sees of a row of a :class:`RowCache`; nothing is written."""
 
-    def __init__(self, store: RowCache, row: int, count: int, positions: int) -> None:
+    def __init__(self, store: RowCache, row: int, positions: int) -> None:
         super().__init__(layers=[])
-        self._store, self._row, self._count, self._positions = store, row, count, positions
+        self._store, self._row, self._positions = store, row, positions
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the stored keys and values with (n, H, Tq, D) new ones behind them, (n, H, positions + Tq, D)."""
-        stored = self._store.keys, self._store.values
-        keys, values = map(partial(self._extended, layer_idx), stored, (key_states, value_states))
-        return keys, values
-
-    def _extended(self, layer: int, stored: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        known = stored[layer, self._row, :, : self._positions].expand(self._count, -1, -1, -1)
-        return torch.cat([known, new], dim=2)
+        """Returns the stored keys and values with (1, H, Tq, D) new ones behind them, (1, H, positions + Tq, D)."""
+        part = layer_idx, slice(self._row, self._row + 1), slice(None), slice(self._positions)
+        keys = torch.cat([self._store.keys[part], key_states], dim=2)
+        return keys, torch.cat([self._store.values[part], value_states], dim=2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions and masks are always passed explicitly, so nobody may rely on this."""

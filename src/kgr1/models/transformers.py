@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from kgr1.agent.grammar import TurnGrammar
-from kgr1.agent.policy import Generation
+from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
 from kgr1.models.engine import Engine, Row
@@ -90,7 +89,7 @@ class TransformersSession:
         """Tokens that still fit."""
         return self._policy.engine.max_context - len(self._row.ids)
 
-    async def generate(self, max_new_tokens: int, grammar: TurnGrammar | None = None) -> Generation:
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         """Sample one turn."""
         request = await self._policy.engine.generate(self._row, max_new_tokens, grammar)
         finish = request.future.result()

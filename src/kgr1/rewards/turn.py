@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgr1.config import RewardSettings
-from kgr1.types import Episode, Query, Record, Turn
+from kgr1.types import FOUND, Episode, Query, Record, Turn, first_page
 
 
 class TurnReward(Record):
@@ -53,16 +53,30 @@ def v_kg(turn: Turn, earlier: Sequence[Turn] = ()) -> int:
 
 
 def asked_before(turn: Turn, earlier: Sequence[Turn]) -> bool:
-    """Whether the query of a turn equals an earlier one, as written or as the graph resolved it; see :func:`v_kg`."""
+    """Whether the query of a turn equals an earlier one, as written or as the graph resolved it; see :func:`v_kg`.
+
+    What ``*`` stands for changes with every result, so a query about it is compared with those behind the last result;
+    of another page of that result, with those of its pages.
+    """
+    if turn.query is not None and turn.query.entity == FOUND:
+        earlier = earlier[_settled(turn.query, earlier) :]
     asked = set().union(*(_keys(other) for other in earlier))
     return not asked.isdisjoint(_keys(turn))
 
 
+def _settled(query: Query, earlier: Sequence[Turn]) -> int:
+    """The place from which on ``*`` stands for what it does in ``query``."""
+    results = [place for place, other in enumerate(earlier) if other.shown_entities]
+    page = first_page(query, earlier)
+    return page if page is not None else results[-1] + 1 if results else 0
+
+
 def _keys(turn: Turn) -> set[tuple[str, str, str | None, str | None, int]]:
-    """The query of a turn as asked and as resolved."""
+    """The query of a turn as asked and as resolved, and of relations the other direction, if it was shown, too."""
     queries: list[Query] = [] if turn.query is None else [turn.query]
     if turn.observation is not None:
         queries.append(turn.observation.query)
+    queries += [beside.query for beside in turn.expanded if not beside.query.operation.returns_entities]
     return {(query.operation.value, query.entity, query.relation, query.time, query.offset) for query in queries}
 
 

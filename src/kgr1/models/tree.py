@@ -1,7 +1,8 @@
 """Token sequences that begin alike as one tree, in which every shared beginning is stored once.
 
-The episodes of a GRPO group share their prompt, and often their first turns with what the graph returned. Laid out as a
-tree, tokens that stand behind the same tokens are one token, and nothing is padding.
+The episodes of a GRPO group share their prompt, and often their first turns with what the graph returned; names that
+are weighed as a whole share their first words. Laid out as a tree, tokens that stand behind the same tokens are one
+token, and nothing is padding.
 
 The nodes follow each other in the order in which they are met on the way down: a parent before its children, and the
 first child directly behind its parent.

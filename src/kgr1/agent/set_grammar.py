@@ -1,0 +1,113 @@
+"""What a turn may say when only what was shown can be written and ``*`` stands for what was found.
+
+The counterpart of :class:`kgr1.agent.grammar.TurnGrammar` for :mod:`kgr1.agent.found`. A turn is a thought of the
+model's own and then
+
+- a query for the relations of a topic, or of what was found, that were not listed yet;
+- a query along a relation that was listed, from a topic or from what was found, that was not asked before (where
+  results have pages, or facts dates, a query may come again: it can ask for another part); or
+- the answer ``["*"]``, which lists what was found.
+
+The last turn is an answer. Which query comes is weighed by the whole query (:meth:`SetGrammar.choices`), so that a
+relation is not lost because its direction was chosen before it. Where a page or a time may follow, it is written token
+by token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from kgr1.agent.found import changes, find
+from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
+from kgr1.config import AgentSettings
+from kgr1.graph.render import neutralise
+from kgr1.types import FOUND, Operation, Query, Turn
+
+_QUERY = "<kg-query>"
+_QUERY_END = "</kg-query>"
+_EVERYTHING = f'<answer>["{FOUND}"]</answer>'
+_NO_ANSWER = "<answer>[]</answer>"
+_STEP = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
+
+
+class SetGrammar:
+    """What the next turn of an episode may be; satisfies :class:`kgr1.models.guide.Grammar`."""
+
+    def __init__(self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings) -> None:
+        self._last = len(turns) + 1 >= agent.max_turns
+        self._found = find(topics, turns).names
+        self._more = call_end(agent)
+        entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
+        listed, asked = _listed(turns)
+        self.queries: tuple[str, ...] = ()
+        """All queries that can be written, as texts, without a page or a time."""
+        if not self._last:
+            texts = [_listing(entity) for entity in entities if entity not in listed]
+            texts += [
+                query.to_text()
+                for entity in entities
+                for way, relation in listed.get(entity, ())
+                if (query := Query(operation=_STEP[way], entity=entity, relation=relation)) not in asked or self._more
+            ]
+            self.queries = tuple(dict.fromkeys(texts))
+
+    def lark(self) -> str:
+        """The grammar of the whole turn."""
+        actions = []
+        if self.queries:
+            calls = " | ".join(_literal(query.removesuffix(")")) for query in self.queries)
+            actions.append(f"{_literal(_QUERY)} ({calls}){self._more} {_literal(')' + _QUERY_END)}")
+        if self._found or not actions:
+            actions.append(_literal(_EVERYTHING if self._found else _NO_ANSWER))
+        return (
+            f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})\n'
+            f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/\n"
+        )
+
+    def after(self, text: str, room: int) -> str | None:
+        """Nothing that has begun allows less than before."""
+        return None
+
+    def choices(self, text: str) -> list[str]:
+        """All queries, each to its end, where a turn comes to its query; else none."""
+        whole = text.endswith(_QUERY) and not self._more
+        return [f"{query}{_QUERY_END}" for query in self.queries] if whole else []
+
+
+def _listed(turns: Sequence[Turn]) -> tuple[dict[str, list[tuple[bool, str]]], set[Query]]:
+    """The relations shown of each entity, with their direction, and the queries along them that were asked.
+
+    Those of ``*`` hold until it stands for something else.
+    """
+    listed: dict[str, list[tuple[bool, str]]] = {}
+    asked: set[Query] = set()
+    for turn in turns:
+        if turn.query is None:
+            continue
+        entity = neutralise(turn.query.entity)
+        if turn.query.operation.returns_entities:
+            asked.add(Query(operation=turn.query.operation, entity=entity, relation=_relation(turn.query)))
+        else:
+            listed[entity] = []
+            shown = [] if turn.observation is None else [(turn.observation, turn.shown)]
+            for found, count in (*shown, *((beside, len(beside.names)) for beside in turn.expanded)):
+                if found.ok:
+                    way = found.query.operation.outgoing
+                    listed[entity] += [(way, neutralise(name)) for name in found.names[:count]]
+        if changes(turn):
+            listed.pop(FOUND, None)
+            asked = {query for query in asked if query.entity != FOUND}
+    return listed, asked
+
+
+def _relation(query: Query) -> str | None:
+    return None if query.relation is None else neutralise(query.relation)
+
+
+def _listing(entity: str) -> str:
+    return Query(operation=Operation.GET_TAIL_RELATIONS, entity=entity).to_text()
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
