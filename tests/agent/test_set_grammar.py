@@ -236,3 +236,9 @@ def test_all_names_of_the_random_graphs_are_told_apart() -> None:
     store = GraphStore.from_triples([(name, "is", name) for name in ENTITIES])
     queries = [Query(operation="get_tail_entities", entity=name, relation="is") for name in ENTITIES]
     assert [observation.names for observation in store.execute(queries)] == [(name,) for name in ENTITIES]
+
+
+@pytest.mark.parametrize(("tokens", "characters"), [(80, 96), (64, 48), (256, 400), (16, 24)])
+def test_a_thought_leaves_room_for_the_action_behind_it(tokens: int, characters: int) -> None:
+    agent = AgentSettings(sets=True, guided=True, max_new_tokens=tokens)
+    assert f"/[^<]{{0,{characters}}}/" in SetGrammar(["a"], [], agent).lark()

@@ -9,7 +9,8 @@ model's own and then
 - the answer ``["*"]``, which lists what was found.
 
 The last turn is an answer. Which query comes is weighed by the whole query (:meth:`SetGrammar.choices`), so that a
-relation is not lost because its direction was chosen before it. Where a page or a time may follow, it is written token
+relation is not lost because its direction was chosen before it. A thought ends in time for its action, also that of a
+model which was never taught to be brief. Where a page or a time may follow, it is written token
 by token.
 """
 
@@ -23,6 +24,12 @@ from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, Operation, Query, Turn
+
+ACTION_TOKENS = 48
+"""Room that a thought leaves for the action behind it: a query with two long names, with all tags."""
+
+CHARACTERS = 3
+"""Of one token of a thought, or more."""
 
 _QUERY = "<kg-query>"
 _QUERY_END = "</kg-query>"
@@ -38,6 +45,7 @@ class SetGrammar:
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
+        self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
         self.queries: tuple[str, ...] = ()
@@ -62,7 +70,7 @@ class SetGrammar:
             actions.append(_literal(_EVERYTHING if self._found else _NO_ANSWER))
         return (
             f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})\n'
-            f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/\n"
+            f"THOUGHT: /[^<]{{0,{self._thought}}}/\n"
         )
 
     def after(self, text: str, room: int) -> str | None:
