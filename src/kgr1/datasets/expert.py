@@ -22,10 +22,10 @@ from kgr1.config import Thoughts
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.early import stop_early
 from kgr1.datasets.paths import Hop, find_path, matches_gold, parse_path
-from kgr1.datasets.phrasing import think
 from kgr1.datasets.search import with_paths
 from kgr1.datasets.set_expert import MAX_MEMBERS, SetWalk
 from kgr1.datasets.steps import GiveUpError, Step
+from kgr1.datasets.voice import Voice
 from kgr1.datasets.wander import wander
 from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
@@ -170,7 +170,7 @@ def expert_dataset(
 
 
 @dataclass
-class _Walk:
+class _Walk(Voice):
     """One attempt at a question; :meth:`run` may be called once."""
 
     question: Question
@@ -186,6 +186,9 @@ class _Walk:
     seen: set[tuple[str, bool]] = field(default_factory=set)  # relations listed so far, with their direction
     hop_number: int = 0
     quoted: set[str] = field(default_factory=set)  # cues of the hops that are done
+
+    def __post_init__(self) -> None:
+        self.thoughts = self.habits.thoughts
 
     def run(self, branches: Sequence[tuple[str, Sequence[Hop]]]) -> list[Step] | None:
         """The steps for (topic, path) branches; None if this attempt does not end with the gold answers."""
@@ -245,19 +248,6 @@ class _Walk:
         # A word that is quoted twice would hide that nothing is left to ask.
         self.quoted.add(self._cue(hop))
         return found
-
-    def _think(self, situation: str, **words: str) -> str:
-        return think(situation, self.rng, thoughts=self.habits.thoughts, **words)
-
-    def _cue(self, hop: Hop) -> str:
-        if self.cues is None:
-            return ""
-        return self.cues.find(self.question, str(hop), self.question.gold_path, used=self.quoted) or ""
-
-    def _choice(self, hop: Hop) -> str:
-        cue = self._cue(hop)
-        situation = f"{'choose_cue' if cue else 'choose'}{'_time' if hop.time is not None else ''}"
-        return self._think(situation, relation=hop.relation, cue=cue, time=hop.time or "")
 
     def _list_relations(self, entities: list[str], hop: Hop, situation: str, topic: str, mistake: str) -> int:
         """Look up relations of the frontier until one entity shows the relation of this hop; returns its position."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from kgr1.config import Thoughts
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.paths import Hop, matches_gold
-from kgr1.datasets.phrasing import think
 from kgr1.datasets.steps import GiveUpError, Step
+from kgr1.datasets.voice import Voice
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.names import is_identifier
 from kgr1.types import FOUND, Answer, Observation, Operation, Query, Question
@@ -24,7 +24,7 @@ MAX_MEMBERS = 40
 
 
 @dataclass
-class SetWalk:
+class SetWalk(Voice):
     """One attempt at a question; :meth:`run` may be called once."""
 
     question: Question
@@ -120,19 +120,6 @@ class SetWalk:
             return self._think(f"through_{direction}")
         cue = self._cue(hop)
         return self._think(f"next_cue_{direction}" if cue else f"next_{direction}", cue=cue)
-
-    def _choice(self, hop: Hop) -> str:
-        cue = self._cue(hop)
-        situation = f"{'choose_cue' if cue else 'choose'}{'_time' if hop.time is not None else ''}"
-        return self._think(situation, relation=hop.relation, cue=cue, time=hop.time or "")
-
-    def _cue(self, hop: Hop) -> str:
-        if self.cues is None:
-            return ""
-        return self.cues.find(self.question, str(hop), self.question.gold_path, used=self.quoted) or ""
-
-    def _think(self, situation: str, **words: str) -> str:
-        return think(situation, self.rng, thoughts=self.thoughts, **words)
 
 
 def _results(answers: Sequence[Observation]) -> dict[str, str]:

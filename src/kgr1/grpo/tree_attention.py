@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 
 from kgr1.errors import ModelError
 from kgr1.grpo.tree_products import Block, attend_by_products, tree_blocks
+from kgr1.models.attention import attention_called
 from kgr1.models.tree import TokenTree
 
 NAME = "kgr1_tree"
@@ -145,17 +146,13 @@ def forward_tree(inner: Any, tree: TokenTree) -> torch.Tensor:
     device = inner.get_input_embeddings().weight.device
     layout = TreeLayout(tree, device)
     text = inner.config.get_text_config()
-    usual = text._attn_implementation
-    text._attn_implementation = NAME
-    try:
+    with attention_called(inner, NAME):
         output = inner.base_model(
             input_ids=torch.tensor([tree.ids], device=device),
             position_ids=torch.tensor([tree.positions], device=device),
             use_cache=False,
             tree=layout,
         )
-    finally:
-        text._attn_implementation = usual
     if layout.calls != text.num_hidden_layers:
         raise ModelError("The model has layers that do not use the attention they are given; train another model.")
     hidden: torch.Tensor = output.last_hidden_state[0]

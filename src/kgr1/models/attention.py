@@ -64,13 +64,21 @@ def masked_forward(model: Any, visible: torch.Tensor, positions: torch.Tensor | 
 @contextmanager
 def _products(model: Any) -> Iterator[None]:
     """Use :func:`product_attention` where it is the faster one and computes the same."""
-    text = model.config.get_text_config()
-    usual = getattr(text, "_attn_implementation", None)
+    usual = getattr(model.config.get_text_config(), "_attn_implementation", None)
     device = next(model.parameters()).device
     if usual != "sdpa" or device.type != "cpu" or not getattr(model, "_supports_attention_backend", False):
         yield
         return
-    text._attn_implementation = ADDING
+    with attention_called(model, ADDING):
+        yield
+
+
+@contextmanager
+def attention_called(model: Any, name: str) -> Iterator[None]:
+    """Let the model use the attention function that transformers knows by ``name``."""
+    text = model.config.get_text_config()
+    usual = text._attn_implementation
+    text._attn_implementation = name
     try:
         yield
     finally:
