@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import gc
 import io
-import json
 import math
 import statistics
 import sys
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numbers_file import save_numbers
 from transformers import Trainer, TrainerCallback, set_seed
 
 from kgr1.cli.quiet import hide_loading_bars, quiet_libraries
@@ -120,9 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             raise SystemExit(f"The losses differ, {own} and {peer}: the trainers do not do the same.")
     print(table(results))
     if options.out:
-        temporary = options.out.with_suffix(".part")
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-        temporary.replace(options.out)
+        save_numbers(options.out, results)
     return results
 
 

@@ -38,6 +38,7 @@ from urllib.parse import quote, unquote
 
 import httpx
 import pyoxigraph as ox
+from numbers_file import save_numbers
 from operations import scan_answer
 
 from kgr1.graph import GraphStore
@@ -72,9 +73,7 @@ def main() -> None:
         results.append(measure(setting, options))
         print(table(results), flush=True)
         if options.out:
-            temporary = options.out.with_suffix(".part")
-            temporary.write_text(json.dumps(results, indent=1) + "\n")
-            temporary.replace(options.out)
+            save_numbers(options.out, results)
 
 
 def _options() -> argparse.Namespace:

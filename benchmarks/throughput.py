@@ -28,7 +28,6 @@ import argparse
 import asyncio
 import gc
 import io
-import json
 import statistics
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from typing import Any
 
 import torch
 from expert_play import ForcedEngine, ForcedPolicy, Play, make_plays
+from numbers_file import save_numbers
 from stock_loop import make_stock
 from transformers import TrainerCallback
 from trl import GRPOConfig
@@ -104,9 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         results["trl"] = stock(options.model, plays, graph, settings, trainer_arguments).summary()
     print(table(results))
     if options.out:
-        temporary = options.out.with_suffix(".part")
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-        temporary.replace(options.out)
+        save_numbers(options.out, results)
     return results
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,19 +14,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "coldstart.py"
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_both_trainers_learn_the_same_and_ours_computes_less(tmp_path: Path, dtype: str) -> None:
-    from tiny import save_tiny_model
+    from benchmark_runs import run_benchmark
 
-    model = save_tiny_model(tmp_path / "model", context=8192)
     small = ["--batch", "3", "--steps", "2", "--rank", "2", "--threads", "1", "--dtype", dtype]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--model", str(model), "--out", str(tmp_path / "results.json"), *small],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = json.loads((tmp_path / "results.json").read_text())
+    results, printed = run_benchmark(SCRIPT, tmp_path, *small)
     own, peer = results["kgr1"], results["transformers"]
     assert own["tokens"] == peer["tokens"]
     assert own["computed"] < own["tokens"] < peer["computed"]
@@ -37,4 +25,4 @@ def test_both_trainers_learn_the_same_and_ours_computes_less(tmp_path: Path, dty
         assert own[key] == pytest.approx(peer[key], rel=1e-4 if dtype == "float32" else 1e-2)
     assert own["last_loss"] != own["first_loss"]
     assert own["tokens_per_s"] * own["step_s"] == pytest.approx(own["tokens"])
-    assert f"| tokens computed | {own['computed']:,.0f} | {peer['computed']:,.0f} |" in done.stdout
+    assert f"| tokens computed | {own['computed']:,.0f} | {peer['computed']:,.0f} |" in printed

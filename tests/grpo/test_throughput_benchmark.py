@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,23 +13,14 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "throughput.py"
 
 @pytest.mark.slow
 def test_both_loops_play_the_same_and_ours_computes_less(tmp_path: Path) -> None:
-    from tiny import save_tiny_model
+    from benchmark_runs import run_benchmark
 
-    model = save_tiny_model(tmp_path / "model", context=8192)
     small = ["--questions", "1", "--group", "2", "--steps", "1", "--rank", "2", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--model", str(model), "--out", str(tmp_path / "results.json"), *small],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = json.loads((tmp_path / "results.json").read_text())
+    results, printed = run_benchmark(SCRIPT, tmp_path, *small)
     own, peer = results["kgr1"], results["trl"]
     # TRL's calls name their arguments, so they are longer; everything else that is written is the same.
     assert own["written"] < peer["written"] < 1.2 * own["written"]
     assert own["update_computed"] < own["episode_tokens"] <= peer["update_computed"]
     assert 2 * own["rollout_computed"] < peer["rollout_computed"]
     assert all(speed > 0 for speed in results["raw"].values())
-    assert f"| tokens written | {own['written']:,.1f} | {peer['written']:,.1f} |" in done.stdout
+    assert f"| tokens written | {own['written']:,.1f} | {peer['written']:,.1f} |" in printed
