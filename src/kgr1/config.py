@@ -62,6 +62,7 @@ class AgentSettings(Record):
     show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")
     sets: bool = Field(default=False, description='listings of both directions, and "*" for all that was found')
     guided: bool = Field(default=False, description="only what was shown can be written, and no query twice")
+    ranker_weight: float = Field(default=0.0, ge=0, description="of the policy's ranker in a guided choice; 0 is off")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
 
@@ -141,6 +142,17 @@ class TrainSettings(Record):
     stop_growth: float = Field(default=4.0, ge=0, description="growth of episodes that stops a run; 0: never")
 
 
+class RankerSettings(Record):
+    """The ranker of relations beside a policy (:mod:`kgr1.models.ranker`)."""
+
+    epochs: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=32, ge=1, description="choices per optimizer step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    held_out: float = Field(default=0.05, ge=0, lt=1, description="share of the questions that it is measured on")
+    seed: int = 0
+
+
 class EndpointSettings(Record):
     """A model behind HTTP (``--model http://...``)."""
 
@@ -187,6 +199,7 @@ class Settings(Record):
     sampling: SamplingSettings = SamplingSettings()
     reward: RewardSettings = RewardSettings()
     coldstart: ColdstartSettings = ColdstartSettings()
+    ranker: RankerSettings = RankerSettings()
     train: TrainSettings = TrainSettings()
     endpoint: EndpointSettings = EndpointSettings()
     baseline: BaselineSettings = BaselineSettings()

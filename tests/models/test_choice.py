@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from engine_parts import logprobs_of, make_engine, windowed_model  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
 from kgr1.models import choice  # noqa: E402
-from kgr1.models.choice import continuation_scores, token_logprobs  # noqa: E402
+from kgr1.models.choice import continuation_scores, token_logprobs, with_expected  # noqa: E402
 from kgr1.models.kv_cache import RowCache, attention_mask  # noqa: E402
 
 VOCABULARY = 50
@@ -254,3 +255,41 @@ def test_the_tokens_of_a_choice_are_as_probable_as_the_whole(choices: list[list[
         going_on = [s for s, one in zip(scores, choices, strict=True) if one[: len(ids)] == ids]
         wanted = torch.logsumexp(torch.stack(going_on), dim=0) - torch.logsumexp(scores, dim=0)
         assert sum(logprobs) == pytest.approx(float(wanted), abs=1e-9)
+
+
+# What else is expected of choices
+
+LOGPROB = st.floats(-30, 0)
+EXPECTED = st.one_of(st.none(), st.floats(-20, 20))
+
+
+@given(st.lists(st.tuples(LOGPROB, EXPECTED), min_size=1, max_size=12))
+def test_what_is_expected_of_some_is_shared_out_among_them(pairs: list[tuple[float, float | None]]) -> None:
+    scores = torch.tensor([score for score, _ in pairs], dtype=torch.float64)
+    before = scores.clone()
+    result = with_expected(scores, [value for _, value in pairs])
+    assert torch.equal(scores, before)
+    assert result.shape == scores.shape
+    known = [place for place, (_, value) in enumerate(pairs) if value is not None]
+    for place in set(range(len(pairs))) - set(known):
+        assert result[place] == scores[place]
+    if known:
+        masses = torch.logsumexp(result[known], dim=0), torch.logsumexp(scores[known], dim=0)
+        assert float(masses[0]) == pytest.approx(float(masses[1]), abs=1e-9)
+    for one, other in pairwise(known):
+        change = float((result[one] - result[other]) - (scores[one] - scores[other]))
+        assert change == pytest.approx((pairs[one][1] or 0.0) - (pairs[other][1] or 0.0), abs=1e-9)
+
+
+@given(st.lists(LOGPROB, min_size=1, max_size=6), st.integers(0, 5), st.floats(-20, 20))
+def test_to_expect_something_of_one_alone_changes_nothing(values: list[float], place: int, value: float) -> None:
+    scores = torch.tensor(values)
+    alone = [value if index == place % len(values) else None for index in range(len(values))]
+    for expected in ([], [None] * len(values), alone):
+        assert torch.equal(with_expected(scores, expected), scores)
+
+
+def test_odds_by_hand() -> None:
+    scores = torch.tensor([0.5, 0.25, 0.25]).log()
+    shares = with_expected(scores, [None, math.log(3), 0.0]).exp().tolist()
+    assert shares == pytest.approx([0.5, 0.375, 0.125])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,16 @@ from kgr1.models.guide import Guides  # noqa: E402
 
 
 class Words:
-    """Some words, and which of them are left once one has been written."""
+    """Some words, which of them are left once one has been written, and what is expected of those chosen as a whole."""
 
-    def __init__(self, words: str, then: str | None = None, choices: dict[str, list[str]] | None = None) -> None:
-        self.words, self.then, self.whole = words, then, choices or {}
+    def __init__(
+        self,
+        words: str,
+        then: str | None = None,
+        choices: dict[str, list[str]] | None = None,
+        known: Sequence[float | None] = (),
+    ) -> None:
+        self.words, self.then, self.whole, self.known = words, then, choices or {}, known
 
     def lark(self) -> str:
         return f"start: {self.words}\n"
@@ -33,6 +41,9 @@ class Words:
 
     def choices(self, text: str) -> list[str]:
         return self.whole.get(text, [])
+
+    def expected(self) -> list[float | None]:
+        return list(self.known)
 
 
 async def write(engine: Engine, jobs: list[tuple[Words | None, SamplingSettings]]) -> list[str]:
@@ -102,9 +113,9 @@ NAMES = ["people.person.born)", "people.person.died)", "people.person.lived)", "
 PREFIX = "yes:"
 
 
-def whole_names() -> Words:
+def whole_names(known: Sequence[float | None] = ()) -> Words:
     names = " | ".join(f'"{name}"' for name in NAMES)
-    return Words(f'"{PREFIX}" ({names}) "</answer>"', choices={PREFIX: NAMES})
+    return Words(f'"{PREFIX}" ({names}) "</answer>"', choices={PREFIX: NAMES}, known=known)
 
 
 def whole_scores(engine: Engine, context: str) -> Any:
@@ -119,13 +130,15 @@ def whole_scores(engine: Engine, context: str) -> Any:
     return torch.stack(scores)
 
 
-async def choose(engine: Engine, contexts: list[str], samplings: list[SamplingSettings]) -> list[tuple[str, float]]:
+async def choose(
+    engine: Engine, contexts: list[str], samplings: list[SamplingSettings], known: Sequence[float | None] = ()
+) -> list[tuple[str, float]]:
     """The name that each row writes, and its log-probability."""
 
     async def one(context: str, sampling: SamplingSettings) -> Any:
         row = await engine.open(engine.tokenizer.encode(context), sampling)
         try:
-            return await engine.generate(row, 60, whole_names())
+            return await engine.generate(row, 60, whole_names(known))
         finally:
             engine.close(row)
 
@@ -190,6 +203,57 @@ def test_a_choice_is_sampled_with_the_probability_of_the_whole(tiny_model: Path)
         found = [logprob for other, logprob in chosen if other == name]
         assert len(found) / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
         assert found == pytest.approx([float(torch.log(torch.tensor(share)))] * len(found), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("wanted", range(1, len(NAMES)))
+def test_what_is_expected_decides_among_the_names_it_is_expected_of(tiny_model: Path, wanted: int) -> None:
+    engine = make_engine(tiny_model)
+    known = [None, *(200.0 * (place == wanted) for place in range(1, len(NAMES)))]
+    scores = whole_scores(engine, "Is it so?")
+    group = torch.logsumexp(scores[1:], dim=0)
+    best = NAMES[wanted] if group > scores[0] else NAMES[0]
+    [(name, logprob)] = asyncio.run(choose(engine, ["Is it so?"], [SamplingSettings()], known))
+    assert name == best
+    # All that the names had together is now with one of them, and the first name has what it had.
+    assert logprob == pytest.approx(float(max(group, scores[0]) - torch.logsumexp(scores, dim=0)), rel=1e-5, abs=1e-6)
+
+
+def test_what_is_expected_counts_in_what_is_sampled_and_recorded(tiny_model: Path) -> None:
+    engine = make_engine(tiny_model, rows=16)
+    known = [4.0, None, -3.0, 0.0, None]
+    count, heat = 200, 30.0
+    samplings = [sampled(seed, heat) for seed in range(count)]
+    scores = whole_scores(engine, "Is it so?")
+    mine = scores[[0, 2, 3]] + torch.tensor([4.0, -3.0, 0.0])
+    shifted = scores.clone()
+    shifted[[0, 2, 3]] = mine - torch.logsumexp(mine, dim=0) + torch.logsumexp(scores[[0, 2, 3]], dim=0)
+    shares = torch.softmax(shifted / heat, dim=0).tolist()
+    chosen = asyncio.run(choose(engine, ["Is it so?"] * count, samplings, known))
+    for name, share in zip(NAMES, shares, strict=True):
+        found = [logprob for other, logprob in chosen if other == name]
+        assert len(found) / count == pytest.approx(share, abs=4 * (share * (1 - share) / count) ** 0.5)
+        assert found == pytest.approx([math.log(share)] * len(found), rel=1e-4, abs=1e-6)
+
+
+def test_rows_that_expect_different_things_share_what_the_model_thinks(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(tiny_model)
+    weighed: list[int] = []
+    plain = continuation_scores
+    monkeypatch.setattr("kgr1.models.engine.continuation_scores", lambda *rest: weighed.append(1) or plain(*rest))
+
+    async def both() -> list[str]:
+        likes = [[200.0 * (place == wanted) for place in range(len(NAMES))] for wanted in (1, 3)]
+        rows = [await engine.open(engine.tokenizer.encode("Is it so?"), SamplingSettings()) for _ in likes]
+        jobs = (engine.generate(row, 60, whole_names(known)) for row, known in zip(rows, likes, strict=True))
+        texts = [engine.tokenizer.decode(request.ids) for request in await asyncio.gather(*jobs)]
+        for row in rows:
+            engine.close(row)
+        return texts
+
+    assert asyncio.run(both()) == [f"{PREFIX}{NAMES[wanted]}</answer>" for wanted in (1, 3)]
+    assert len(weighed) == 1
 
 
 def test_a_choice_of_one_row_leaves_the_others_alone(tiny_model: Path) -> None:

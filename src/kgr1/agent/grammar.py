@@ -109,6 +109,10 @@ class TurnGrammar:
                     return [f"{quote(name)[1:]})" for name in self._relations(operation, entity)]
         return []
 
+    def expected(self) -> list[float | None]:
+        """Nothing but what the model thinks."""
+        return []
+
     def _list(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
         if not names:

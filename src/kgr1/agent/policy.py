@@ -34,6 +34,10 @@ class Grammar(Protocol):
         """Texts of which one comes next, to be weighed as a whole, if ``text`` comes to such a place; else empty."""
         ...
 
+    def expected(self) -> list[float | None]:
+        """What else is known about those texts: logits of a choice among those that have one. Empty if nothing is."""
+        ...
+
 
 @dataclass(frozen=True)
 class Generation:

@@ -37,7 +37,16 @@ def words_of(text: str) -> list[str]:
     >>> words_of("birthPlace"), words_of("isPartOfHTTPServer")
     (['birth', 'place'], ['is', 'part', 'of', 'http', 'serve'])
     """
-    return [word.casefold()[:STEM] for word in _WORD.findall(_CAMEL.sub(" ", text))]
+    return [word[:STEM] for word in whole_words(text)]
+
+
+def whole_words(text: str) -> list[str]:
+    """Words of a relation name or a question in small letters, apart as in :func:`words_of`.
+
+    >>> whole_words("people.person.place_of_birth")
+    ['people', 'person', 'place', 'of', 'birth']
+    """
+    return [word.casefold() for word in _WORD.findall(_CAMEL.sub(" ", text))]
 
 
 def bm25(question: str, names: Sequence[str]) -> list[float]:

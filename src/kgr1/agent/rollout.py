@@ -19,6 +19,7 @@ from kgr1.agent.ledger import Ledger
 from kgr1.agent.observe import Asked, Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
+from kgr1.agent.prior import Prior, Ranked
 from kgr1.agent.prompt import build_prompt, format_information
 from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
@@ -121,8 +122,20 @@ class _Loop:
     def _grammar(self) -> TurnGrammar | SetGrammar | None:
         if not self.agent.guided:
             return None
-        kind = SetGrammar if self.agent.sets else TurnGrammar
-        return kind(self.question.topics, self.turns, self.agent)
+        if not self.agent.sets:
+            return TurnGrammar(self.question.topics, self.turns, self.agent)
+        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior())
+
+    def _prior(self) -> Prior | None:
+        """The opinion of the policy's ranker; policies that can have none, such as scripts, are never asked for it."""
+        if not self.agent.ranker_weight or not isinstance(self.policy, Ranked):
+            return None
+        if self.policy.ranker is None:
+            raise ModelError(
+                f"agent.ranker_weight is {self.agent.ranker_weight:g}, but '{self.policy.name}' has no ranker; "
+                "make one with 'kgr1 ranker', or set agent.ranker_weight=0."
+            )
+        return Prior(self.policy.ranker, self.agent.ranker_weight, self.question)
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names of an answer, all that was found in the place of ``*``."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from kgr1.agent.found import changes, find
 from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
+from kgr1.agent.prior import Hop, Prior
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, Operation, Query, Turn
@@ -41,24 +42,30 @@ _STEP = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 class SetGrammar:
     """What the next turn of an episode may be; satisfies :class:`kgr1.models.guide.Grammar`."""
 
-    def __init__(self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings) -> None:
+    def __init__(
+        self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings, prior: Prior | None = None
+    ) -> None:
+        self._prior, self._turns = prior, turns
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
         self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
-        self.queries: tuple[str, ...] = ()
-        """All queries that can be written, as texts, without a page or a time."""
+        self._steps: dict[str, tuple[str, Hop] | None] = {}
         if not self._last:
-            texts = [_listing(entity) for entity in entities if entity not in listed]
-            texts += [
-                query.to_text()
+            self._steps = {_listing(entity): None for entity in entities if entity not in listed}
+            self._steps |= {
+                query.to_text(): (entity, (way, relation))
                 for entity in entities
                 for way, relation in listed.get(entity, ())
                 if (query := Query(operation=_STEP[way], entity=entity, relation=relation)) not in asked or self._more
-            ]
-            self.queries = tuple(dict.fromkeys(texts))
+            }
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """All queries that can be written, as texts, without a page or a time."""
+        return tuple(self._steps)
 
     def lark(self) -> str:
         """The grammar of the whole turn."""
@@ -81,6 +88,10 @@ class SetGrammar:
         """All queries, each to its end, where a turn comes to its query; else none."""
         whole = text.endswith(_QUERY) and not self._more
         return [f"{query}{_QUERY_END}" for query in self.queries] if whole else []
+
+    def expected(self) -> list[float | None]:
+        """What the prior makes of each of the queries; empty without one."""
+        return self._prior.of(list(self._steps.values()), self._turns) if self._prior is not None else []
 
 
 def _listed(turns: Sequence[Turn]) -> tuple[dict[str, list[tuple[bool, str]]], set[Query]]:

@@ -210,7 +210,10 @@ def agent_layout(trajectories: list[tuple[Question, list[Step]]], graph: Knowled
     def layout(tokenizer: Any) -> list[Example]:
         from kgr1.grpo.coldstart import build_examples
 
-        return build_examples(trajectories, graph, tokenizer, settings.agent)
+        examples = build_examples(trajectories, graph, tokenizer, settings.agent)
+        if len(examples) < len(trajectories):
+            note(f"{len(trajectories) - len(examples)} of them left out: what they say was not shown to the agent.")
+        return examples
 
     return layout
 

@@ -70,10 +70,12 @@ def fingerprint(name: str) -> str:
 
     Sizes, beginnings and ends of the weight files: training changes all of a file, and large ones take long to read.
     """
-    from kgr1.models.pretrained import policy_folder
+    from kgr1.models.pretrained import RANKER_FILE, policy_folder
 
     path = policy_folder(name).expanduser()
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors")) or sorted(path.glob("*.gguf"))
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if all(file.name == RANKER_FILE for file in files):
+        files += sorted(path.glob("*.gguf"))
     if not files:
         return ""
     digest = hashlib.blake2b(digest_size=10)

@@ -21,6 +21,7 @@ from kgr1.cli import (
     grounding,
     judge,
     mcp,
+    ranker,
     report,
     rescore,
     serve,
@@ -35,7 +36,7 @@ class Commands(KGR1Group):
 
     order = (
         *("demo", "ask", "graph", "data", "serve", "mcp"),
-        *("coldstart", "train", "curve"),
+        *("coldstart", "ranker", "train", "curve"),
         *("evaluate", "compare", "diff", "rescore", "grounding", "judge", "report"),
     )
 
@@ -54,6 +55,7 @@ app.command()(mcp.mcp)
 app.command()(demo.demo)
 app.command()(ask.ask)
 app.command()(coldstart.coldstart)
+app.command()(ranker.ranker)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)

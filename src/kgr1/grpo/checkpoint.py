@@ -97,11 +97,16 @@ def mark_complete(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is whole or absent: temporary file, flush, rename."""
+    """Write a JSON file that is whole or absent."""
+    write_file(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that is whole or absent: temporary file, flush, rename."""
     temporary = working_name(path)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, sort_keys=True)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

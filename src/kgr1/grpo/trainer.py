@@ -369,6 +369,10 @@ def train_grpo(
     """
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
+    if settings.agent.ranker_weight:
+        raise SettingsError(
+            "A ranker has no part in training: set agent.ranker_weight=0, and copy its file to the policy afterwards."
+        )
     checkpoint = start_point(out, resume=resume)
     arguments = grpo_arguments(out, settings)
     with arguments.main_process_first(local=False):  # the first process writes the start, the others read it

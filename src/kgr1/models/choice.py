@@ -112,3 +112,19 @@ def token_logprobs(scores: torch.Tensor, choices: Sequence[Sequence[int]], chose
         logprobs.append(min(float(left - mass), 0.0))
         mass = left
     return logprobs
+
+
+def with_expected(scores: torch.Tensor, expected: Sequence[float | None]) -> torch.Tensor:
+    """Log-probabilities (n,) of choices, those that something is expected of shared out anew among themselves.
+
+    ``expected`` are logits to be added, or None for choices that keep theirs; empty changes nothing. What the choices
+    with an expectation have together stays as it is: only the model says whether one of them comes at all.
+    """
+    places = torch.tensor([place for place, value in enumerate(expected) if value is not None], device=scores.device)
+    if len(places) < 2:
+        return scores
+    added = scores.new_tensor([value for value in expected if value is not None])
+    mine = scores[places] + added
+    result = scores.clone()
+    result[places] = mine + (torch.logsumexp(scores[places], dim=0) - torch.logsumexp(mine, dim=0))
+    return result

@@ -26,7 +26,7 @@ from kgr1.agent.policy import Grammar
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
 from kgr1.models.attention import masked_forward
-from kgr1.models.choice import continuation_scores, token_logprobs
+from kgr1.models.choice import continuation_scores, token_logprobs, with_expected
 from kgr1.models.draw import draw
 from kgr1.models.guide import Guide, Guides
 from kgr1.models.kv_cache import RowCache, context_limit
@@ -343,7 +343,7 @@ class Engine:
         """Write what a guide leaves no choice about, unread for now, and what is chosen as a whole."""
         while (request := row.request) is not None and request.guide is not None:
             if request.guide.choices:
-                self._choose(row, request.guide.choices)
+                self._choose(row, request.guide.choices, request.guide.expected)
                 continue
             forced = request.guide.forced()
             if not forced:
@@ -354,9 +354,9 @@ class Engine:
                 if row.request is None or request.guide.choices:
                     break
 
-    def _choose(self, row: Row, choices: Sequence[Sequence[int]]) -> None:
+    def _choose(self, row: Row, choices: Sequence[Sequence[int]], expected: Sequence[float | None]) -> None:
         """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
-        scores = self._weigh(row, choices)
+        scores = with_expected(self._weigh(row, choices), expected)
         (chosen,), logprobs = draw(scores[None], [row.sampling], [row.random])
         _check(logprobs)
         tempered = scores.cpu() / (row.sampling.temperature or 1.0)

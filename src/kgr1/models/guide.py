@@ -46,6 +46,8 @@ class Guide:
         self._lost = False
         self.choices: list[list[int]] = []
         """Token ids of the texts of which one comes next, at least two; empty where the next token is free."""
+        self.expected: list[float | None] = []
+        """What the grammar expects of each of the choices; empty if nothing."""
 
     @property
     def complete(self) -> bool:
@@ -78,6 +80,7 @@ class Guide:
             if matcher.try_consume_tokens(list(ids)) == len(ids):
                 self._matcher, self._narrower = matcher, narrower
         self.choices = self._choices(text, self._limit - len(ids))
+        self.expected = self._grammar.expected() if self.choices else []
 
     def _choices(self, text: str, room: int) -> list[list[int]]:
         encode = self._guides.tokenizer.encode

@@ -15,6 +15,7 @@ from kgr1.errors import ModelError
 
 FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
 SETTINGS_FILE = "agent.json"
+RANKER_FILE = "ranker.safetensors"
 
 
 def policy_folder(name: str) -> Path:

@@ -10,6 +10,8 @@ from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
 from kgr1.models.engine import Engine, Row
+from kgr1.models.pretrained import policy_folder
+from kgr1.models.ranker import Ranker
 from kgr1.models.weights import load_model
 from kgr1.types import FinishReason, Question
 
@@ -20,6 +22,8 @@ class TransformersPolicy:
     def __init__(self, model: Any, tokenizer: Any, *, name: str, max_rows: int = 32, max_context: int = 4096) -> None:
         self.engine = Engine(model, tokenizer, stops=STOP_STRINGS, max_rows=max_rows, max_context=max_context)
         self.tokenizer = tokenizer
+        self.ranker: Ranker | None = None
+        """What the folder of the policy says about relations, if it does."""
         self._name = name
 
     @classmethod
@@ -28,7 +32,9 @@ class TransformersPolicy:
     ) -> TransformersPolicy:
         """Load a model, folder or adapter by name (see ``kgr1.models.weights``)."""
         loaded = load_model(name, dtype=dtype)
-        return cls(loaded.model.to(device), loaded.tokenizer, name=name, max_rows=max_rows)
+        policy = cls(loaded.model.to(device), loaded.tokenizer, name=name, max_rows=max_rows)
+        policy.ranker = Ranker.load(policy_folder(name), loaded.model, loaded.tokenizer)
+        return policy
 
     @property
     def name(self) -> str:

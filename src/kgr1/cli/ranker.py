@@ -1,0 +1,125 @@
+"""``kgr1 ranker``: a small model that says which relations fit a question, beside a policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kgr1.cli.bars import StepBar, busy
+from kgr1.cli.console import duration, facts, note, one_line, out
+from kgr1.cli.options import (
+    Config,
+    Force,
+    Limit,
+    MixtureFile,
+    Out,
+    Overrides,
+    SomeGraph,
+    SomeQuestions,
+    Split,
+    Subset,
+    resolve_settings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kgr1.config import Settings
+    from kgr1.datasets.hops import Choice
+
+
+def ranker(
+    target: Out,
+    graph: SomeGraph = None,
+    questions: SomeQuestions = None,
+    mixture: MixtureFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME", help="The model whose embeddings it reads: folder or hub name."),
+    ] = None,
+    subset: Subset = None,
+    split: Split = None,
+    limit: Limit = None,
+    config: Config = None,
+    overrides: Overrides = None,
+    force: Force = False,
+) -> None:
+    """Train a ranker of relations on the choices of the expert, and put it into the folder of a policy.
+
+    A guided agent weighs its opinion with the model's own, as 'agent.ranker_weight' says. How many questions it learns
+    from is set by 'coldstart.trajectories', and how in the table 'ranker' of the settings. Takes minutes on a CPU.
+    """
+    from kgr1.cli import loading
+    from kgr1.cli.coldstart import expert_trajectories
+    from kgr1.cli.mixing import open_material
+    from kgr1.cli.quiet import quiet_libraries
+    from kgr1.config import DEFAULT_MODEL
+    from kgr1.datasets.hops import choices
+
+    loading.check_installed(loading.TRAINING)
+    from kgr1.models.pretrained import RANKER_FILE
+
+    settings = resolve_settings(config, overrides)
+    # A ranker is to learn from what is right, of experts that ask about sets.
+    agent = settings.agent.model_copy(update={"sets": True})
+    flawless = {"recovery_share": 0.0, "wander_share": 0.0, "early_share": 0.0}
+    coldstart = settings.coldstart.model_copy(update=flawless)
+    settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
+    name = loading.portable_name(model or DEFAULT_MODEL)
+    loading.check_model(name)
+    material = open_material(
+        graph,
+        questions,
+        mixture,
+        split=split,
+        subset=subset,
+        limit=limit,
+        seed=settings.coldstart.seed,
+        max_turns=settings.agent.max_turns,
+    )
+    if (target / RANKER_FILE).exists() and not force:
+        raise typer.BadParameter(f"{target / RANKER_FILE} exists; --force replaces it.", param_hint="--out")
+    if target.exists() and not target.is_dir():
+        raise typer.BadParameter(f"{target} is a file; name the folder of a policy.", param_hint="--out")
+    with quiet_libraries(), material as given:
+        trajectories = expert_trajectories(given, settings)
+        with busy("Looking at what there was to choose from"):
+            made = list(choices(trajectories, given.graph))
+    note(f"{len(made)} choices of {len(trajectories)} questions.")
+    loading.require(loading.TRAINING)
+    _train(name, made, target, settings)
+
+
+def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) -> None:
+    """Train a ranker on most of the choices, with a progress bar, and tell what it makes of the others."""
+    from kgr1.grpo.ranker import right_share, save_ranker, train_ranker
+    from kgr1.models.weights import load_model
+
+    seen, unseen = _apart(made, settings.ranker.held_out, settings.ranker.seed)
+    with busy(f"Loading {name}"):
+        loaded = load_model(name, merge=False)
+    with StepBar("Ranker", "step") as bar:
+        trained = train_ranker(
+            loaded.model,
+            loaded.tokenizer,
+            seen,
+            settings.ranker,
+            on_step=lambda step, steps, loss: bar.update(step, steps, {"loss": f"{loss:.3f}"}),
+        )
+    file = save_ranker(trained, target)
+    rows = [("choices", str(len(seen))), ("time", duration(bar.seconds))]
+    for most in (1, 5) if unseen else ():
+        share = right_share(trained, unseen, most)
+        rows.append((f"right one among the best {most}, of {len(unseen)} held out", f"{share:.1%}"))
+    out.print(facts(rows, title=f"Trained {one_line(str(file))}"))
+
+
+def _apart(made: Sequence[Choice], share: float, seed: int) -> tuple[list[Choice], list[Choice]]:
+    """The choices of some questions, and of the others; a text that comes twice is on one side."""
+    import random
+
+    texts = sorted({choice.question.text for choice in made})
+    held = set(random.Random(seed).sample(texts, int(share * len(texts))))
+    return [c for c in made if c.question.text not in held], [c for c in made if c.question.text in held]

@@ -1,0 +1,91 @@
+"""Training a ranker of relations (:mod:`kgr1.models.ranker`) on the choices of an expert."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from kgr1.config import RankerSettings
+from kgr1.datasets.hops import Choice
+from kgr1.errors import SettingsError
+from kgr1.grpo.checkpoint import write_file
+from kgr1.models.pretrained import RANKER_FILE
+from kgr1.models.ranker import Ranker
+
+MOST = 120
+"""Relations of one choice that are compared in training; of more, some are drawn."""
+
+
+def train_ranker(
+    model: Any,
+    tokenizer: Any,
+    choices: Sequence[Choice],
+    settings: RankerSettings,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> Ranker:
+    """A ranker that finds what was chosen: cross entropy of its scores, AdamW, a rate that falls to zero.
+
+    ``on_step`` is told the step, the number of steps and the loss. Raises :class:`SettingsError` if there is no choice.
+    """
+    if not choices:
+        raise SettingsError(
+            "There is nothing to learn: every hop of these questions has one relation to follow; take other questions, "
+            "or raise coldstart.trajectories."
+        )
+    torch.manual_seed(settings.seed)
+    rng = random.Random(settings.seed)
+    ranker = Ranker.new(model, tokenizer)
+    network = ranker.network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    cases = [_few(choice, rng) for choice in choices]
+    steps = settings.epochs * -(-len(cases) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    step = 0
+    for _ in range(settings.epochs):
+        rng.shuffle(cases)
+        for start in range(0, len(cases), settings.batch_size):
+            batch = cases[start : start + settings.batch_size]
+            scores = network(ranker.lay_out([_laid_out(choice) for choice in batch]))
+            loss = functional.cross_entropy(scores, torch.tensor([choice.chosen for choice in batch]))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            step += 1
+            on_step(step, steps, loss.item())
+    network.eval()
+    return ranker
+
+
+def save_ranker(ranker: Ranker, folder: Path) -> Path:
+    """Write the ranker into the folder of a policy, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / RANKER_FILE, ranker.to_bytes())
+    return folder / RANKER_FILE
+
+
+def right_share(ranker: Ranker, choices: Sequence[Choice], most: int = 1) -> float:
+    """The share of choices of which the right relation is among the ``most`` best."""
+    right = 0
+    for choice in choices:
+        scores = ranker.scores(*_laid_out(choice))
+        right += sum(not score < scores[choice.chosen] for score in scores) <= most  # the right one is not below itself
+    return right / max(len(choices), 1)
+
+
+def _laid_out(choice: Choice) -> tuple[str, Sequence[str], Sequence[str], Sequence[tuple[bool, str]]]:
+    return choice.question.text, choice.question.topics, choice.before, choice.relations
+
+
+def _few(choice: Choice, rng: random.Random) -> Choice:
+    """The choice among :data:`MOST` relations at most."""
+    if len(choice.relations) <= MOST:
+        return choice
+    others = [place for place in range(len(choice.relations)) if place != choice.chosen]
+    places = [choice.chosen, *sorted(rng.sample(others, MOST - 1))]
+    return choice._replace(relations=tuple(choice.relations[place] for place in places), chosen=0)

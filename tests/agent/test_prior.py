@@ -1,0 +1,169 @@
+"""What a ranker of relations is asked in an episode, and what becomes of its opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from episode_parts import answer, ask
+from set_episodes import FILMS, named, play_sets
+
+from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
+from kgr1.agent.prior import Hop, Prior, walked
+from kgr1.agent.set_grammar import SetGrammar
+from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.types import Episode, Question, StopReason, Turn
+
+LIST = 'get_tail_relations("Alien")'
+DIRECTOR = 'get_tail_entities("Alien", "director")'
+ACTOR = 'get_tail_entities("Alien", "actor")'
+LIST_FOUND = 'get_tail_relations("*")'
+BACK = 'get_head_entities("*", "director")'
+WALK = [ask(LIST), ask(DIRECTOR), answer('["*"]')]
+
+
+def turns_of(*calls: str, topics: tuple[str, ...] = ("Alien",), **agent: Any) -> tuple[Turn, ...]:
+    return play_sets([*map(ask, calls), ""], topics, **agent).turns[: len(calls)]
+
+
+class Asked:
+    """A ranker that likes long names, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[str, ...], tuple[str, ...], list[Hop]]] = []
+
+    def scores(
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+    ) -> list[float]:
+        self.calls.append((question, tuple(topics), tuple(before), list(relations)))
+        return [len(name) + 0.5 * out for out, name in relations]
+
+
+def test_the_way_to_what_is_found_begins_at_the_last_topic() -> None:
+    turns = turns_of(LIST, DIRECTOR, LIST_FOUND, BACK, LIST_FOUND, 'get_tail_entities("*", "actor")', ACTOR)
+    ways = [walked(turns[:count]) for count in range(len(turns) + 1)]
+    assert ways == [
+        [],
+        [],
+        ["director"],
+        ["director"],  # a list of relations leads nowhere
+        ["director", "director"],
+        ["director", "director"],
+        ["director", "director", "actor"],
+        ["actor"],
+    ]
+
+
+def test_what_led_nowhere_is_no_part_of_the_way() -> None:
+    nothing = 'get_tail_entities("*", "actor")'
+    turns = turns_of(LIST, DIRECTOR, nothing, 'get_tail_entities("Alien", "born in")')
+    assert all(turn.observation is not None and not turn.observation.ok for turn in turns[2:])
+    assert walked(turns) == ["director"]
+    assert walked(turns_of("get_tail_entities(")) == []  # not even a query
+
+
+def test_each_query_along_a_relation_has_a_weighed_score() -> None:
+    ranker = Asked()
+    prior = Prior(ranker, 2.0, named("Alien", "Scott"))
+    queries = [
+        None,
+        ("Alien", (True, "actor")),
+        ("*", (True, "born in")),
+        ("Scott", (False, "director")),
+        None,
+        ("*", (False, "director")),
+    ]
+    assert prior.of(queries, turns_of(LIST, DIRECTOR)) == [None, 11.0, 15.0, 16.0, None, 16.0]
+    asked = {before: relations for _, _, before, relations in ranker.calls}
+    assert len(ranker.calls) == 2
+    assert asked == {
+        (): [(True, "actor"), (False, "director")],
+        ("director",): [(True, "born in"), (False, "director")],
+    }
+    assert {call[:2] for call in ranker.calls} == {("What is it?", ("Alien", "Scott"))}
+
+
+@pytest.mark.parametrize("queries", [[], [None, None]])
+def test_without_a_relation_nobody_is_asked(queries: list[None]) -> None:
+    ranker = Asked()
+    assert Prior(ranker, 1.0, named("Alien")).of(queries, ()) == queries
+    assert ranker.calls == []
+
+
+def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:
+    agent = AgentSettings(sets=True, max_turns=9)
+    turns = turns_of(LIST, DIRECTOR, 'get_tail_relations("Weaver")', topics=("Alien", "Weaver"))
+    grammar = SetGrammar(("Alien", "Weaver"), turns, agent, Prior(Asked(), 1.0, named("Alien", "Weaver")))
+    assert dict(zip(grammar.queries, grammar.expected(), strict=True)) == {
+        LIST_FOUND: None,
+        ACTOR: 5.5,
+        'get_tail_entities("Weaver", "born in")': 7.5,
+        'get_head_entities("Weaver", "actor")': 5.0,
+    }
+    assert SetGrammar(("Alien", "Weaver"), turns, agent).expected() == []
+    last = SetGrammar(("Alien", "Weaver"), turns, agent.model_copy(update={"max_turns": 4}), grammar._prior)
+    assert last.expected() == []
+
+
+# In an episode
+
+
+class Ranked(ScriptedPolicy):
+    """A policy that could have a ranker, and follows it as far as the grammar lets it know."""
+
+    def __init__(self, ranker: Asked | None) -> None:
+        super().__init__(WALK, "ranked")
+        self.ranker = ranker
+        self.told: list[list[float | None]] = []
+
+    async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> ScriptedSession:
+        return _Told(prompt, list(WALK), self.told)
+
+
+class _Told(ScriptedSession):
+    def __init__(self, prompt: str, texts: list[str], told: list[list[float | None]]) -> None:
+        super().__init__(prompt, texts)
+        self._told = told
+
+    async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
+        if grammar is not None:
+            self._told.append(grammar.expected())
+        return await super().generate(max_new_tokens, grammar)
+
+
+def played(policy: ScriptedPolicy, **agent: Any) -> Episode:
+    return play_sets(policy, ("Alien",), FILMS, guided=True, **agent)
+
+
+def test_the_opinion_comes_with_the_grammar_of_each_turn() -> None:
+    policy = Ranked(Asked())
+    assert played(policy, ranker_weight=2.0).answers == ("Scott",)
+    # Alien is listed, then it has an actor and a director, then "*" is to be listed or the actor asked for.
+    assert policy.told == [[None], [11.0, 17.0], [None, 11.0]]
+
+
+@pytest.mark.parametrize("agent", [{"ranker_weight": 0.0}, {"ranker_weight": 2.0, "sets": False}])
+def test_without_a_weight_or_without_sets_nobody_is_asked(agent: dict[str, Any]) -> None:
+    ranker = Asked()
+    policy = Ranked(ranker)
+    assert played(policy, **agent).stop is StopReason.ANSWERED
+    assert policy.told == [[]] * 3
+    assert ranker.calls == []
+
+
+def test_a_weight_without_a_ranker_ends_the_episode_with_advice() -> None:
+    episode = played(Ranked(None), ranker_weight=0.5)
+    assert episode.stop is StopReason.POLICY_ERROR
+    assert episode.turns == ()
+    assert episode.error == (
+        "agent.ranker_weight is 0.5, but 'ranked' has no ranker; make one with 'kgr1 ranker', or set "
+        "agent.ranker_weight=0."
+    )
+    assert played(Ranked(None)).answers == ("Scott",)
+
+
+def test_a_policy_that_can_have_no_ranker_plays_on() -> None:
+    weighed, plain = (played(ScriptedPolicy(WALK), ranker_weight=weight) for weight in (0.5, 0.0))
+    assert weighed.answers == ("Scott",)
+    assert [turn.text for turn in weighed.turns] == [turn.text for turn in plain.turns]

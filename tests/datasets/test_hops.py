@@ -1,0 +1,144 @@
+"""Which choices an expert made: what was listed, what it took, and which way led there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from small_graphs import FAMILY
+
+from kgr1.datasets.expert import Habits, expert_steps
+from kgr1.datasets.hops import Choice, Hop, choices
+from kgr1.datasets.steps import Step
+from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.store import GraphStore
+from kgr1.types import Answer, GoldAnswer, Operation, Query, Question
+
+Rows = list[tuple[str, str, str]]
+
+
+def question_of(path: Sequence[str], answers: Sequence[str], topics: Sequence[str], **more: object) -> Question:
+    gold = tuple(GoldAnswer(label=name, id=name) for name in answers)
+    question = Question(id="q", text="Which is it?", topics=tuple(topics), answers=gold, gold_path=tuple(path))
+    return question.model_copy(update=more)
+
+
+def made(question: Question, graph: KnowledgeGraph, *, seed: int = 0, recovery: bool = False) -> list[Choice]:
+    steps = expert_steps(
+        question, graph, random.Random(seed), max_turns=12, habits=Habits(sets=True), recovery=recovery
+    )
+    assert steps is not None
+    assert any(step.mistake for step in steps) is recovery
+    return list(choices([(question, steps)], graph))
+
+
+def around(rows: Rows, *entities: str) -> set[Hop]:
+    """The relations of some entities, triple by triple."""
+    return {(True, r) for h, r, _ in rows if h in entities} | {(False, r) for _, r, t in rows if t in entities}
+
+
+NATIONS = question_of(("parent", "nationality"), ("England", "Scotland"), ("Ada",))
+
+
+def test_each_hop_is_a_choice_among_what_was_listed(family: GraphStore) -> None:
+    first, second = made(NATIONS, family)
+    assert first == Choice(NATIONS, (), ((True, "parent"), (True, "spouse"), (True, "wrote")), 0)
+    assert second == Choice(
+        NATIONS,
+        ("parent",),
+        ((True, "nationality"), (True, "wrote"), (False, "parent")),  # of Anne and of George
+        0,
+    )
+
+
+def test_against_the_arrow(family: GraphStore) -> None:
+    question = question_of(("^about", "^wrote"), ("Ada", "Luigi"), ("Engine",))
+    first, second = made(question, family)
+    assert first.relations[first.chosen] == (False, "about")
+    assert set(first.relations) == {(False, "about"), (False, "built")}
+    assert (second.before, second.relations[second.chosen]) == (("about",), (False, "wrote"))
+    assert set(second.relations) == around(FAMILY, "Notes", "Sketch")
+
+
+def test_a_mistake_is_no_choice(family: GraphStore) -> None:
+    expected = made(NATIONS, family)
+    for seed in range(5):
+        assert made(NATIONS, family, seed=seed, recovery=True) == expected
+
+
+def test_one_relation_leaves_no_choice() -> None:
+    graph = GraphStore.from_triples([("A", "r", "B"), ("B", "s", "C"), ("B", "t", "D")])
+    (only,) = made(question_of(("r", "s"), ("C",), ("A",)), graph)
+    assert only.before == ("r",)
+    assert only.relations == ((True, "s"), (True, "t"), (False, "r"))
+
+
+def test_another_topic_begins_anew(family: GraphStore) -> None:
+    path = ("^nationality", "&", "^about", "^wrote", "parent")
+    found = made(question_of(path, ("George",), ("England", "Engine")), family)
+    # England has one relation.
+    assert [(choice.before, choice.relations[choice.chosen]) for choice in found] == [
+        ((), (False, "about")),
+        (("about",), (False, "wrote")),
+        (("about", "wrote"), (True, "parent")),
+    ]
+
+
+def test_only_the_graph_of_a_question_counts() -> None:
+    rows = [("A", "r", "B"), ("A", "s", "C"), ("B", "t", "D"), ("A", "u", "D")]
+    graph = GraphStore.from_question_graphs({"one": rows[:2], "two": rows})
+    for name, count in (("one", 2), ("two", 3)):
+        (choice,) = made(question_of(("r",), ("B",), ("A",), graph_id=name), graph)
+        assert set(choice.relations) == around(rows[: 2 * count - 2], "A")
+        assert len(choice.relations) == count
+
+
+def test_what_cannot_be_followed_is_passed_over(family: GraphStore) -> None:
+    """Steps that no expert of this graph makes."""
+
+    def follow(entity: str, relation: str | None) -> Step:
+        return Step(think="", query=Query(operation=Operation.GET_TAIL_ENTITIES, entity=entity, relation=relation))
+
+    steps = [
+        follow("*", "parent"),  # nothing was found yet
+        follow("Nobody", "parent"),
+        follow("Ada", "nothing"),
+        follow("Ada", None),
+        follow("Ada", "parent"),
+        Step(think="", answer=Answer(names=("*",))),
+    ]
+    (choice,) = choices([(NATIONS, steps)], family)
+    assert choice.relations[choice.chosen] == (True, "parent")
+    assert list(choices([], family)) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ABCDE"), st.sampled_from("rst"), st.sampled_from("ABCDE")), min_size=1, max_size=20
+    ),
+    st.sampled_from("ABCDE"),
+    st.lists(st.tuples(st.booleans(), st.sampled_from("rst")), min_size=1, max_size=3),
+)
+def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[Hop]) -> None:
+    """Against a walk triple by triple."""
+    graph = GraphStore.from_triples(rows)
+    steps, expected = [], []
+    here = {topic}
+    for place, (out, relation) in enumerate(path):
+        operation = Operation.GET_TAIL_ENTITIES if out else Operation.GET_HEAD_ENTITIES
+        query = Query(operation=operation, entity=topic if place == 0 else "*", relation=relation)
+        steps.append(Step(think="", query=query))
+        options = around(rows, *here)
+        if len(options) > 1 and (out, relation) in options:
+            expected.append((tuple(name for _, name in path[:place]), options, (out, relation)))
+        facts = [(h, t) if out else (t, h) for h, r, t in rows if r == relation]
+        ends = {end for start, end in facts if start in here}
+        here = ends - {topic} or ends  # the topic is asked about by its name
+    question = question_of((), (), (topic,))
+    found = [
+        (choice.before, set(choice.relations), choice.relations[choice.chosen])
+        for choice in choices([(question, steps)], graph)
+    ]
+    assert found == expected
