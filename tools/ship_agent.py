@@ -1,6 +1,6 @@
-"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, and how it was asked.
+"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, its ranker, and how it was asked.
 
-    python tools/ship_agent.py runs/agent/policy
+    python tools/ship_agent.py runs/agent/policy --ranker-weight 3
 
 The model card beside the weights, README.md, is written by hand: what it says about numbers has to be measured again.
 """
@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kgr1.config import DEFAULT_MODEL, AgentSettings
-from kgr1.models.pretrained import FOLDER, agent_settings, write_agent_settings
-from kgr1.models.weights import is_adapter, load_model
+from kgr1.models.pretrained import FOLDER, RANKER_FILE, agent_settings, write_agent_settings
+from kgr1.models.transformers import TransformersPolicy
+from kgr1.models.weights import is_adapter
 
 LIMIT = 12 * 10**6
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -29,7 +30,11 @@ def main() -> None:
     """Convert, check and copy; nothing is replaced unless the result loads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path, help="folder of a trained adapter, e.g. runs/agent/policy")
-    policy: Path = parser.parse_args().policy
+    parser.add_argument(
+        "--ranker-weight", type=float, default=0.0, help="of the ranker in that folder; 0 leaves it out"
+    )
+    given = parser.parse_args()
+    policy: Path = given.policy
     if not is_adapter(policy):
         parser.error(f"{policy} is no adapter; train with coldstart.lora_rank or train.lora_rank above 0")
     config = json.loads((policy / CONFIG).read_text("utf-8"))
@@ -40,12 +45,16 @@ def main() -> None:
         tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
-        asked = AgentSettings.model_validate(agent_settings(str(policy)) | {"abstain": True, "guided": True})
-        write_agent_settings(work, asked)
-        size = (work / WEIGHTS).stat().st_size
+        usual = {"abstain": True, "guided": True, "ranker_weight": given.ranker_weight}
+        write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
+        if given.ranker_weight:
+            if not (policy / RANKER_FILE).is_file():
+                parser.error(f"{policy} has no {RANKER_FILE}; make one with 'kgr1 ranker'")
+            shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)
+        size = sum(file.stat().st_size for file in work.glob("*.safetensors"))
         if size > LIMIT:
-            parser.error(f"the adapter has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; train one of smaller rank")
-        load_model(str(work))
+            parser.error(f"the agent has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; train one of smaller rank")
+        TransformersPolicy.load(str(work))
         FOLDER.mkdir(exist_ok=True)
         for file in work.iterdir():
             shutil.copyfile(file, FOLDER / file.name)

@@ -198,6 +198,13 @@ def test_settings_that_do_not_fit(
         train_grpo(str(taught_model), small_questions()[:questions], small_graph(), tmp_path, small_settings(**changes))
 
 
+def test_a_ranker_has_no_part_in_training(taught_model: Path, tmp_path: Path) -> None:
+    usual = small_settings()
+    ranked = usual.model_copy(update={"agent": usual.agent.model_copy(update={"ranker_weight": 1.0})})
+    with pytest.raises(SettingsError, match=r"agent\.ranker_weight=0"):
+        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, ranked)
+
+
 def test_two_questions_with_one_id(taught_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="same id"):
         train_grpo(str(taught_model), small_questions() * 2, small_graph(), tmp_path, small_settings())
