@@ -1,4 +1,4 @@
-"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, its ranker, and how it was asked.
+"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, ranker, and how it was asked.
 
     python tools/ship_agent.py runs/agent/policy --ranker-weight 3
 
@@ -30,9 +30,7 @@ def main() -> None:
     """Convert, check and copy; nothing is replaced unless the result loads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path, help="folder of a trained adapter, e.g. runs/agent/policy")
-    parser.add_argument(
-        "--ranker-weight", type=float, default=0.0, help="of the ranker in that folder; 0 leaves it out"
-    )
+    parser.add_argument("--ranker-weight", type=float, default=0.0, help="of its ranker; 0 leaves that out")
     given = parser.parse_args()
     policy: Path = given.policy
     if not is_adapter(policy):
