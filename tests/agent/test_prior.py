@@ -95,15 +95,15 @@ def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None
     agent = AgentSettings(sets=True, max_turns=9)
     turns = turns_of(LIST, DIRECTOR, 'get_tail_relations("Weaver")', topics=("Alien", "Weaver"))
     grammar = SetGrammar(("Alien", "Weaver"), turns, agent, Prior(Asked(), 1.0, named("Alien", "Weaver")))
-    assert dict(zip(grammar.queries, grammar.expected(), strict=True)) == {
+    assert dict(zip(grammar.queries, grammar.expected("<kg-query>"), strict=True)) == {
         LIST_FOUND: None,
         ACTOR: 5.5,
         'get_tail_entities("Weaver", "born in")': 7.5,
         'get_head_entities("Weaver", "actor")': 5.0,
     }
-    assert SetGrammar(("Alien", "Weaver"), turns, agent).expected() == []
+    assert SetGrammar(("Alien", "Weaver"), turns, agent).expected("<kg-query>") == []
     last = SetGrammar(("Alien", "Weaver"), turns, agent.model_copy(update={"max_turns": 4}), grammar._prior)
-    assert last.expected() == []
+    assert last.expected("<kg-query>") == []
 
 
 # In an episode
@@ -128,7 +128,7 @@ class _Told(ScriptedSession):
 
     async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         if grammar is not None:
-            self._told.append(grammar.expected())
+            self._told.append(grammar.expected("<kg-query>"))
         return await super().generate(max_new_tokens, grammar)
 
 

@@ -42,7 +42,7 @@ class Words:
     def choices(self, text: str) -> list[str]:
         return self.whole.get(text, [])
 
-    def expected(self) -> list[float | None]:
+    def expected(self, text: str) -> list[float | None]:
         return list(self.known)
 
 

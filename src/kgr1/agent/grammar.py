@@ -109,7 +109,7 @@ class TurnGrammar:
                     return [f"{quote(name)[1:]})" for name in self._relations(operation, entity)]
         return []
 
-    def expected(self) -> list[float | None]:
+    def expected(self, text: str) -> list[float | None]:
         """Nothing but what the model thinks."""
         return []
 

@@ -34,8 +34,8 @@ class Grammar(Protocol):
         """Texts of which one comes next, to be weighed as a whole, if ``text`` comes to such a place; else empty."""
         ...
 
-    def expected(self) -> list[float | None]:
-        """What else is known about those texts: logits of a choice among those that have one. Empty if nothing is."""
+    def expected(self, text: str) -> list[float | None]:
+        """What else is known about the choices there: logits of those that have one. Empty if nothing is."""
         ...
 
 

@@ -22,6 +22,7 @@ from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prior import Prior, Ranked
 from kgr1.agent.prompt import build_prompt, format_information
 from kgr1.agent.set_grammar import SetGrammar
+from kgr1.agent.thoughts import thoughts
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
@@ -124,7 +125,8 @@ class _Loop:
             return None
         if not self.agent.sets:
             return TurnGrammar(self.question.topics, self.turns, self.agent)
-        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior())
+        said = thoughts(self.agent.sentences, self.question, self.turns)
+        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said)
 
     def _prior(self) -> Prior | None:
         """The opinion of the policy's ranker; policies that can have none, such as scripts, are never asked for it."""

@@ -8,7 +8,8 @@ model's own and then
   results have pages, or facts dates, a query may come again: it can ask for another part); or
 - the answer ``["*"]``, which lists what was found.
 
-The last turn is an answer. Which query comes is weighed by the whole query (:meth:`SetGrammar.choices`), so that a
+The last turn is an answer. Where a policy knows few sentences (:mod:`kgr1.agent.thoughts`), its thought is one of
+them, weighed as a whole. Which query comes is weighed by the whole query (:meth:`SetGrammar.choices`), so that a
 relation is not lost because its direction was chosen before it. A thought ends in time for its action, also that of a
 model which was never taught to be brief. Where a page or a time may follow, it is written token
 by token.
@@ -32,6 +33,8 @@ ACTION_TOKENS = 48
 CHARACTERS = 3
 """Of one token of a thought, or more."""
 
+_THINK = "<think>"
+_THINK_END = "</think>"
 _QUERY = "<kg-query>"
 _QUERY_END = "</kg-query>"
 _EVERYTHING = f'<answer>["{FOUND}"]</answer>'
@@ -43,9 +46,15 @@ class SetGrammar:
     """What the next turn of an episode may be; satisfies :class:`kgr1.models.guide.Grammar`."""
 
     def __init__(
-        self, topics: Sequence[str], turns: Sequence[Turn], agent: AgentSettings, prior: Prior | None = None
+        self,
+        topics: Sequence[str],
+        turns: Sequence[Turn],
+        agent: AgentSettings,
+        prior: Prior | None = None,
+        thoughts: Sequence[str] = (),
     ) -> None:
-        self._prior, self._turns = prior, turns
+        """``thoughts`` are all that can be said before the action; without any the model says what it likes."""
+        self._prior, self._turns, self._thoughts = prior, turns, thoughts
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
@@ -76,7 +85,7 @@ class SetGrammar:
         if self._found or not actions:
             actions.append(_literal(_EVERYTHING if self._found else _NO_ANSWER))
         return (
-            f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})\n'
+            f"start: {_literal(_THINK)} THOUGHT {_literal(_THINK_END + chr(10))} ({' | '.join(actions)})\n"
             f"THOUGHT: /[^<]{{0,{self._thought}}}/\n"
         )
 
@@ -85,13 +94,19 @@ class SetGrammar:
         return None
 
     def choices(self, text: str) -> list[str]:
-        """All queries, each to its end, where a turn comes to its query; else none."""
-        whole = text.endswith(_QUERY) and not self._more
-        return [f"{query}{_QUERY_END}" for query in self.queries] if whole else []
+        """All thoughts at the beginning, all queries where a turn comes to its query, each to its end; else none."""
+        if text == _THINK:
+            return [f"{thought}{_THINK_END}" for thought in self._thoughts]
+        return [f"{query}{_QUERY_END}" for query in self.queries] if self._comes_to_query(text) else []
 
-    def expected(self) -> list[float | None]:
-        """What the prior makes of each of the queries; empty without one."""
-        return self._prior.of(list(self._steps.values()), self._turns) if self._prior is not None else []
+    def expected(self, text: str) -> list[float | None]:
+        """What the prior makes of each of the queries; empty without one, and for thoughts."""
+        if self._prior is None or not self._comes_to_query(text):
+            return []
+        return self._prior.of(list(self._steps.values()), self._turns)
+
+    def _comes_to_query(self, text: str) -> bool:
+        return text.endswith(_QUERY) and not self._more
 
 
 def _listed(turns: Sequence[Turn]) -> tuple[dict[str, list[tuple[bool, str]]], set[Query]]:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kgr1.datasets.paths import BACKWARD, Solution
-from kgr1.datasets.words import word_stems
 from kgr1.graph.contract import ACROSS, INVERSE
+from kgr1.graph.words import word_stems
 from kgr1.types import Question
 
 ROUNDS = 12

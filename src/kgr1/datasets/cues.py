@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from kgr1.datasets.paths import hops_of
-from kgr1.datasets.words import question_words, word_stems
+from kgr1.graph.words import question_words, word_stems
 from kgr1.types import Question
 
 MIN_COUNT = 3

@@ -27,9 +27,9 @@ from kgr1.datasets.set_expert import MAX_MEMBERS, SetWalk
 from kgr1.datasets.steps import GiveUpError, Step
 from kgr1.datasets.voice import Voice
 from kgr1.datasets.wander import wander
-from kgr1.datasets.words import question_words
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.names import is_identifier
+from kgr1.graph.words import question_words
 from kgr1.types import Answer, Observation, Query, Question
 
 MISTAKES = ("name", "relation", "branch", "direction")

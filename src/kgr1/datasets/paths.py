@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from kgr1.datasets.words import word_stems
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.temporal import parse_filter
+from kgr1.graph.words import word_stems
 from kgr1.types import GoldAnswer, Observation, Operation, Query, Question
 
 AND = "&"

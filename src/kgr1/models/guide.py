@@ -80,7 +80,7 @@ class Guide:
             if matcher.try_consume_tokens(list(ids)) == len(ids):
                 self._matcher, self._narrower = matcher, narrower
         self.choices = self._choices(text, self._limit - len(ids))
-        self.expected = self._grammar.expected() if self.choices else []
+        self.expected = self._grammar.expected(text) if self.choices else []
 
     def _choices(self, text: str, room: int) -> list[list[int]]:
         encode = self._guides.tokenizer.encode

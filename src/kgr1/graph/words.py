@@ -22,9 +22,18 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 def question_words(question: Question) -> list[str]:
     """Distinct telling words of the question in lower case, in order, without those of the topics' names."""
-    topics = set(_WORD.findall(" ".join(question.topics).casefold().replace("_", " ")))
-    words = _WORD.findall(question.text.casefold().replace("_", " "))
-    return [word for word in dict.fromkeys(words) if word not in topics and word not in STOPWORDS]
+    topics = set(all_words(" ".join(question.topics)))
+    words = dict.fromkeys(all_words(question.text))
+    return [word for word in words if word not in topics and word not in STOPWORDS]
+
+
+def all_words(text: str) -> list[str]:
+    """Every word of three letters or more, in lower case.
+
+    >>> all_words("the children of X_men 's children")
+    ['the', 'children', 'men', 'children']
+    """
+    return _WORD.findall(text.casefold().replace("_", " "))
 
 
 def word_stems(text: str) -> set[str]:
