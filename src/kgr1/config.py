@@ -62,8 +62,9 @@ class AgentSettings(Record):
     show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")
     sets: bool = Field(default=False, description='listings of both directions, and "*" for all that was found')
     guided: bool = Field(default=False, description="only what was shown can be written, and no query twice")
-    sentences: tuple[str, ...] = Field(
-        default=(), description="what a guided thought can be, with {cue} for a word of the question; empty: anything"
+    sentences: dict[str, float] = Field(
+        default={},
+        description="what guided thoughts can be ({cue}: a word of the question), with logits added; empty: anything",
     )
     ranker_weight: float = Field(default=0.0, ge=0, description="of the policy's ranker in a guided choice; 0 is off")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")

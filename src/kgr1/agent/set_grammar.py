@@ -18,7 +18,7 @@ by token.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kgr1.agent.found import changes, find
 from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
@@ -51,10 +51,10 @@ class SetGrammar:
         turns: Sequence[Turn],
         agent: AgentSettings,
         prior: Prior | None = None,
-        thoughts: Sequence[str] = (),
+        thoughts: Mapping[str, float] | None = None,
     ) -> None:
         """``thoughts`` are all that can be said before the action; without any the model says what it likes."""
-        self._prior, self._turns, self._thoughts = prior, turns, thoughts
+        self._prior, self._turns, self._thoughts = prior, turns, thoughts or {}
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
@@ -100,7 +100,9 @@ class SetGrammar:
         return [f"{query}{_QUERY_END}" for query in self.queries] if self._comes_to_query(text) else []
 
     def expected(self, text: str) -> list[float | None]:
-        """What the prior makes of each of the queries; empty without one, and for thoughts."""
+        """What the prior makes of each of the queries, empty without one, and what is added to each of the thoughts."""
+        if text == _THINK:
+            return list(self._thoughts.values())
         if self._prior is None or not self._comes_to_query(text):
             return []
         return self._prior.of(list(self._steps.values()), self._turns)

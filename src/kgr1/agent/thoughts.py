@@ -4,14 +4,15 @@ A small model that was taught a handful of sentences knows which of them comes, 
 after the mother of somebody's children was found, it goes on to a "daughter" that nobody asked for. So a sentence with
 :data:`CUE` in it is said with a word of the question only, and no word speaks for more hops than it stands in the
 question. All that can be said is weighed as a whole, like relations are; what the question does not ask for no longer
-speaks for going on.
+speaks for going on. The number beside a sentence is added to its log-probability, before all of them are shared out
+anew: a sentence that goes on without a word of the question is to be surer than one that ends.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from kgr1.graph.words import all_words, question_words
 from kgr1.types import Question, Turn
@@ -23,21 +24,23 @@ _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
-def thoughts(sentences: Iterable[str], question: Question, turns: Sequence[Turn]) -> list[str]:
-    """All that can be said in the next turn, without tags; a sentence comes once for each word that is left for it.
+def thoughts(sentences: Mapping[str, float], question: Question, turns: Sequence[Turn]) -> dict[str, float]:
+    """All that can be said in the next turn, without tags, with the logit of its sentence.
+
+    A sentence comes once for each word that is left for it.
 
     >>> question = Question(id="1", text="Who are the children of Ann's mother?", topics=("Ann",))
-    >>> thoughts(["I list the relations.", 'It asks for "{cue}".'], question, [])
-    ['I list the relations.', 'It asks for "children".', 'It asks for "mother".']
+    >>> thoughts({"I list the relations.": 0.0, 'It asks for "{cue}".': -1.0}, question, [])
+    {'I list the relations.': 0.0, 'It asks for "children".': -1.0, 'It asks for "mother".': -1.0}
     """
     left = Counter(all_words(question.text))
     left.subtract(_spoken_for(turns))
     words = [word for word in question_words(question) if left[word] > 0]
-    result: dict[str, None] = {}
-    for sentence in sentences:
+    result: dict[str, float] = {}
+    for sentence, logit in sentences.items():
         for word in words if CUE in sentence else ("",):
-            result[sentence.replace(CUE, word)] = None
-    return list(result)
+            result[sentence.replace(CUE, word)] = logit
+    return result
 
 
 def _spoken_for(turns: Sequence[Turn]) -> list[str]:
