@@ -5,7 +5,7 @@ after the mother of somebody's children was found, it goes on to a "daughter" th
 :data:`CUE` in it is said with a word of the question only, and no word speaks for more hops than it stands in the
 question. All that can be said is weighed as a whole, like relations are; what the question does not ask for no longer
 speaks for going on. The number beside a sentence is added to its log-probability, before all of them are shared out
-anew: a sentence that goes on without a word of the question is to be surer than one that ends.
+anew: where ending and going on are equally likely, it can say which of them comes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def thoughts(sentences: Mapping[str, float], question: Question, turns: Sequence
 
     A sentence comes once for each word that is left for it.
 
-    >>> question = Question(id="1", text="Who are the children of Ann's mother?", topics=("Ann",))
+    >>> question = Question(id="1", text="Who are the children of Ann's mother?", topics=("Ann",), answers=())
     >>> thoughts({"I list the relations.": 0.0, 'It asks for "{cue}".': -1.0}, question, [])
     {'I list the relations.': 0.0, 'It asks for "children".': -1.0, 'It asks for "mother".': -1.0}
     """
