@@ -1,6 +1,6 @@
 """Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, ranker, and how it was asked.
 
-    python tools/ship_agent.py runs/agent/policy --ranker-weight 3
+    python tools/ship_agent.py runs/agent/policy
 
 The model card beside the weights, README.md, is written by hand: what it says about numbers has to be measured again.
 """
@@ -23,6 +23,20 @@ from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import is_adapter
 
 LIMIT = 12 * 10**6
+SENTENCES = {
+    "I list the relations first.": 0.0,
+    "There is a second topic.": 0.0,
+    "The question goes on.": 0.0,
+    'The question goes on to "{cue}".': 0.0,
+    "This has no name, so I go on.": 0.0,
+    "One of these fits.": 0.0,
+    'The question asks for "{cue}".': 0.0,
+    "That was asked.": 1.0,
+    "I keep what is in both.": 0.0,
+    "That does not fit, so I go back.": 0.0,
+}
+"""What the expert of brief thoughts says of sets; to go on, the model has to be a little surer than to end."""
+
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -30,9 +44,7 @@ def main() -> None:
     """Convert, check and copy; nothing is replaced unless the result loads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path, help="folder of a trained adapter, e.g. runs/agent/policy")
-    parser.add_argument("--ranker-weight", type=float, default=0.0, help="of its ranker; 0 leaves that out")
-    given = parser.parse_args()
-    policy: Path = given.policy
+    policy: Path = parser.parse_args().policy
     if not is_adapter(policy):
         parser.error(f"{policy} is no adapter; train with coldstart.lora_rank or train.lora_rank above 0")
     config = json.loads((policy / CONFIG).read_text("utf-8"))
@@ -43,11 +55,9 @@ def main() -> None:
         tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
-        usual = {"abstain": True, "guided": True, "ranker_weight": given.ranker_weight}
+        usual = {"abstain": True, "guided": True, "sentences": SENTENCES}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
-        if given.ranker_weight:
-            if not (policy / RANKER_FILE).is_file():
-                parser.error(f"{policy} has no {RANKER_FILE}; make one with 'kgr1 ranker'")
+        if (policy / RANKER_FILE).is_file():
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)
         size = sum(file.stat().st_size for file in work.glob("*.safetensors"))
         if size > LIMIT:

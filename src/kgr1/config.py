@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, ValidationError
 
 from kgr1.errors import SettingsError
 from kgr1.types import Record
@@ -37,6 +37,10 @@ def _growing(stages: tuple[int, ...]) -> tuple[int, ...]:
 
 Stages = Annotated[tuple[int, ...], AfterValidator(_growing)]
 """The highest number of hops of each stage; after them come questions of any number."""
+
+
+Sentence = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^<\n]+$")]
+"""A thought without tags, in one line."""
 
 
 NumberType = Literal["auto", "float32", "bfloat16"]
@@ -62,7 +66,7 @@ class AgentSettings(Record):
     show_namesakes: bool = Field(default=False, description="say which entities share the name that was asked for")
     sets: bool = Field(default=False, description='listings of both directions, and "*" for all that was found')
     guided: bool = Field(default=False, description="only what was shown can be written, and no query twice")
-    sentences: dict[str, float] = Field(
+    sentences: dict[Sentence, FiniteFloat] = Field(
         default={},
         description="what guided thoughts can be ({cue}: a word of the question), with logits added; empty: anything",
     )

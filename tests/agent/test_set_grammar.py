@@ -137,6 +137,8 @@ def test_pages_and_times_can_be_asked_for(reader: Any) -> None:
     assert reader(paged, ask(f"{born})"))
     for grammar, wrong in ((timed, ', "once")'), (timed, ", page=2)"), (paged, ", page=0)"), (paged, ', "2014")')):
         assert not reader(grammar, ask(born + wrong)), wrong
+    assert not reader(timed, ask(f'{born}, "20١٤")'))  # digits, and not those of a time or a page
+    assert not reader(paged, ask(f"{born}, page=2٢)"))
     # What was asked may come again, for another part; and it may go on, so it is not chosen as a whole.
     assert reader(timed, ask('get_tail_entities("Alien", "director", "1979")'))
     assert timed.choices(ask(DIRECTOR).partition("get_")[0]) == []

@@ -37,9 +37,9 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _QUERY = "<kg-query>"
 _ANSWER = "<answer>["
 _END = "]</answer>"
-_DATE = r"\d{4}(-\d\d(-\d\d)?)?"
+_DATE = r"[0-9]{4}(-[0-9][0-9](-[0-9][0-9])?)?"
 _TIME = rf"((before |after )?{_DATE}|{_DATE}\/{_DATE})"
-_PAGE = r"[1-9]\d{0,3}"
+_PAGE = r"[1-9][0-9]{0,3}"
 _STEPS = (Operation.GET_TAIL_ENTITIES, Operation.GET_HEAD_ENTITIES)
 
 

@@ -84,9 +84,11 @@ class SetGrammar:
             actions.append(f"{_literal(_QUERY)} ({calls}){self._more} {_literal(')' + _QUERY_END)}")
         if self._found or not actions:
             actions.append(_literal(_EVERYTHING if self._found else _NO_ANSWER))
+        # Said outright, so that no token across the end of the tag begins another thought than those to be chosen from.
+        thought = " | ".join(map(_literal, self._thoughts)) or f"/[^<]{{0,{self._thought}}}/"
         return (
-            f"start: {_literal(_THINK)} THOUGHT {_literal(_THINK_END + chr(10))} ({' | '.join(actions)})\n"
-            f"THOUGHT: /[^<]{{0,{self._thought}}}/\n"
+            f"start: {_literal(_THINK)} thought {_literal(_THINK_END + chr(10))} ({' | '.join(actions)})\n"
+            f"thought: {thought}\n"
         )
 
     def after(self, text: str, room: int) -> str | None:
