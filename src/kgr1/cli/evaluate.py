@@ -180,6 +180,8 @@ _LATER = frozenset(
         "guided",
         "abstain",
         "min_confidence",
+        "ranker_weight",
+        "sentences",
     }
 )
 """Settings of the agent that older folders do not know; they are recorded only where they are not at their default."""
