@@ -18,24 +18,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kgr1.config import DEFAULT_MODEL, AgentSettings
+from kgr1.datasets.phrasing import BRIEF
 from kgr1.models.pretrained import FOLDER, RANKER_FILE, agent_settings, write_agent_settings
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import is_adapter
 
 LIMIT = 12 * 10**6
-SENTENCES = {
-    "I list the relations first.": 0.0,
-    "There is a second topic.": 0.0,
-    "The question goes on.": 0.0,
-    'The question goes on to "{cue}".': 0.0,
-    "This has no name, so I go on.": 0.0,
-    "One of these fits.": 0.0,
-    'The question asks for "{cue}".': 0.0,
-    "That was asked.": 1.0,
-    "I keep what is in both.": 0.0,
-    "That does not fit, so I go back.": 0.0,
+SITUATIONS = {
+    **dict.fromkeys(("start_tail", "start_again_tail", "next_tail", "next_cue_tail", "through_tail"), 0.0),
+    **dict.fromkeys(("choose", "choose_cue", "answer_common", "fix_branch"), 0.0),
+    "answer_one": 1.0,
 }
-"""What the expert of brief thoughts says of sets; to go on, the model has to be a little surer than to end."""
+"""What the expert says of sets, with the logits beside it: to go on, the model has to be a little surer than to end."""
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -55,7 +49,8 @@ def main() -> None:
         tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
-        usual = {"abstain": True, "guided": True, "sentences": SENTENCES}
+        sentences = {BRIEF[situation][0]: logit for situation, logit in SITUATIONS.items()}
+        usual = {"abstain": True, "guided": True, "sentences": sentences}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if (policy / RANKER_FILE).is_file():
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)

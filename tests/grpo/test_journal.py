@@ -198,11 +198,14 @@ def test_settings_that_do_not_fit(
         train_grpo(str(taught_model), small_questions()[:questions], small_graph(), tmp_path, small_settings(**changes))
 
 
-def test_a_ranker_has_no_part_in_training(taught_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{"ranker_weight": 1.0}, {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}}])
+def test_what_is_added_to_probabilities_has_no_part_in_training(
+    taught_model: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     usual = small_settings()
-    ranked = usual.model_copy(update={"agent": usual.agent.model_copy(update={"ranker_weight": 1.0})})
+    changed = usual.model_copy(update={"agent": usual.agent.model_copy(update=changes)})
     with pytest.raises(SettingsError, match=r"agent\.ranker_weight=0"):
-        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, ranked)
+        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, changed)
 
 
 def test_two_questions_with_one_id(taught_model: Path, tmp_path: Path) -> None:
