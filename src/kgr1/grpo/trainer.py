@@ -371,8 +371,8 @@ def train_grpo(
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
     if settings.agent.ranker_weight or any(settings.agent.sentences.values()):
         raise SettingsError(
-            "What is added to the probabilities of the model has no part in training: set agent.ranker_weight=0 and the "
-            "numbers of agent.sentences to 0; the file of a ranker can be copied to the policy afterwards."
+            "What is added to the probabilities of a model has no part in training: set agent.ranker_weight=0 and the "
+            "numbers of agent.sentences to 0; a ranker can be copied to the policy afterwards."
         )
     checkpoint = start_point(out, resume=resume)
     arguments = grpo_arguments(out, settings)
