@@ -31,6 +31,9 @@ SITUATIONS = {
 }
 """What the expert says of sets, with the logits beside it: to go on, the model has to be a little surer than to end."""
 
+RANKER_WEIGHT = 3.0
+"""How much the opinion of a ranker beside the adapter counts; chosen on development questions of WebQSP."""
+
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -50,9 +53,11 @@ def main() -> None:
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
         sentences = {BRIEF[situation][0]: logit for situation, logit in SITUATIONS.items()}
-        usual = {"abstain": True, "guided": True, "sentences": sentences}
+        ranked = (policy / RANKER_FILE).is_file()
+        weight = RANKER_WEIGHT if ranked else 0.0
+        usual = {"abstain": True, "guided": True, "sentences": sentences, "ranker_weight": weight}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
-        if (policy / RANKER_FILE).is_file():
+        if ranked:
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)
         size = sum(file.stat().st_size for file in work.glob("*.safetensors"))
         if size > LIMIT:

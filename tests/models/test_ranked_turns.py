@@ -106,7 +106,7 @@ def test_a_folder_brings_its_ranker(tiny_model: Path, tmp_path: Path) -> None:
     bare = TransformersPolicy.load(str(folder))
     assert bare.ranker is None
     torch.manual_seed(0)
-    ranker = Ranker.new(bare.engine.model, bare.tokenizer)
+    ranker = Ranker.new(bare.engine.model, bare.tokenizer, met=[name for _, name in HOPS])
     (folder / RANKER_FILE).write_bytes(ranker.to_bytes())
     found = TransformersPolicy.load(str(folder)).ranker
     assert found is not None

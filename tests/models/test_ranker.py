@@ -47,7 +47,7 @@ def loaded(tiny_model: Path) -> LoadedModel:
 def shaken(model: Any, tokenizer: Any) -> Ranker:
     """A ranker all of whose weights count, as after training."""
     torch.manual_seed(1)
-    ranker = Ranker.new(model, tokenizer)
+    ranker = Ranker.new(model, tokenizer, met=[name for _, name in RELATIONS])
     for parameter in ranker.network.parameters():
         parameter.data += torch.randn_like(parameter) * 0.1
     return ranker
@@ -118,8 +118,9 @@ def test_longer_neighbours_do_not_count(ranker: Ranker) -> None:
         together = ranker.network(ranker.lay_out(OTHERS))
     assert together.shape == (len(OTHERS), len(RELATIONS) + 1)
     for row, case in zip(together.tolist(), OTHERS, strict=True):
-        count = len(case[3])
-        assert row[:count] == pytest.approx(ranker.scores(*case), rel=1e-4, abs=1e-4)
+        count, familiarity = len(case[3]), ranker.familiarity(case[3])
+        scaled = [score * familiarity for score in row[:count]]
+        assert scaled == pytest.approx(ranker.scores(*case), rel=1e-4, abs=1e-4)
         assert row[count:] == [-math.inf] * (len(row) - count)
 
 
@@ -171,7 +172,7 @@ def test_what_is_saved_is_what_is_loaded(loaded: LoadedModel, ranker: Ranker, tm
     again = Ranker.load(tmp_path, loaded.model, loaded.tokenizer)
     assert again is not None
     torch.manual_seed(1)
-    other = Ranker.new(loaded.model, loaded.tokenizer)
+    other = Ranker.new(loaded.model, loaded.tokenizer, met=[name for _, name in RELATIONS])
     for case in OTHERS:
         scores = ranker.scores(*case)
         assert again.scores(*case) == pytest.approx(scores, rel=2e-2, abs=2e-2)
@@ -222,6 +223,37 @@ def test_one_that_was_cut_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_pa
 def test_one_that_lacks_something_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path, name: str) -> None:
     tensors = load(ranker.to_bytes())
     message = f"The ranker {tmp_path / RANKER_FILE} is damaged; {ADVICE}"
-    assert refusal(loaded, tmp_path, save({key: value for key, value in tensors.items() if key != name})) == message
+    met = {"met": '["capital"]'}
+    lacking = {key: value for key, value in tensors.items() if key != name}
+    assert refusal(loaded, tmp_path, save(lacking, metadata=met)) == message
     for other in (torch.tensor(1.0), torch.ones(2)):
-        assert refusal(loaded, tmp_path, save({**tensors, name: other})) == message
+        assert refusal(loaded, tmp_path, save({**tensors, name: other}, metadata=met)) == message
+
+
+@pytest.mark.parametrize("met", [None, {}, {"met": "capital"}, {"met": "5"}, {"met": "[5]"}, {"met": '{"capital": 1}'}])
+def test_one_that_does_not_say_what_it_has_met_is_refused(
+    loaded: LoadedModel, ranker: Ranker, tmp_path: Path, met: dict[str, str] | None
+) -> None:
+    content = save(load(ranker.to_bytes()), metadata=met)
+    assert refusal(loaded, tmp_path, content) == f"The ranker {tmp_path / RANKER_FILE} is damaged; {ADVICE}"
+
+
+# What it has met
+
+
+def test_it_says_less_where_it_knows_less(loaded: LoadedModel, ranker: Ranker) -> None:
+    sure = ranker.scores(*CASE)
+    strange: list[Hop] = [(out, f"exports.{word}") for out, word in zip([True] * 5, "abcde", strict=True)]
+    assert ranker.familiarity(RELATIONS) == 1.0
+    assert ranker.familiarity([*RELATIONS, *strange]) == 0.5
+    halved = [score / 2 for score in sure]  # but for BM25, to which rare words count more among more names
+    assert ranker.scores(*CASE[:3], [*RELATIONS, *strange])[:5] == pytest.approx(halved, abs=0.03)
+    assert ranker.familiarity(strange) == 0.0
+    assert ranker.scores(*CASE[:3], strange) == [0.0] * 5
+
+
+def test_a_relation_is_known_in_any_style(ranker: Ranker) -> None:
+    for name in ("Film director", "film_director", "filmDirector", "FILM-DIRECTOR"):
+        assert ranker.familiarity([(True, name)]) == 1.0
+    for name in ("film", "director film", "film director of"):
+        assert ranker.familiarity([(True, name)]) == 0.0

@@ -39,7 +39,8 @@ def train_ranker(
         )
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
-    ranker = Ranker.new(model, tokenizer)
+    met = {choice.relations[choice.chosen][1] for choice in choices}
+    ranker = Ranker.new(model, tokenizer, met)
     network = ranker.network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     cases = [_few(choice, rng) for choice in choices]

@@ -16,19 +16,23 @@ here:
                 + s_4 BM25(question, r)                            with its topics (:mod:`kgr1.agent.rank`)
                 + [r is walked from tail to head] (s_5 + d . (A q + P p))
 
+Where it has not met the relations of a graph it is as sure of itself as where it has, and more often wrong. So all
+scores of a choice are multiplied by the share of its relations that were the right one at least once in its training.
+
 Shapes: n relations, w words of a text, E width of the embeddings, H width of the ranker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
@@ -49,6 +53,9 @@ MOST_WORDS = 1 << 16
 
 NOTHING = "it"
 """Stands for a text without words."""
+
+_MET = "met"
+"""The entry of the file's metadata that lists the relations it has met."""
 
 
 class Words(NamedTuple):
@@ -138,20 +145,30 @@ class Ranker:
     """A ranker on the embeddings of a language model; satisfies :class:`kgr1.agent.prior.Ranker`."""
 
     def __init__(
-        self, network: RankerNetwork, mean: torch.Tensor, std: torch.Tensor, model: Any, tokenizer: Any
+        self,
+        network: RankerNetwork,
+        mean: torch.Tensor,
+        std: torch.Tensor,
+        model: Any,
+        tokenizer: Any,
+        met: Iterable[str] = (),
     ) -> None:
-        """``mean`` and ``std`` (E,) are those of all embeddings of the model, before it was trained for anything."""
+        """``mean`` and ``std`` (E,) are those of all embeddings of the model, before it was trained for anything.
+
+        ``met`` are the names of the relations that it learned to find.
+        """
         self.network = network.eval()
         self._mean, self._std = mean, std
+        self._met = frozenset(map(_spelled, met))
         self._embeddings = model.get_input_embeddings().weight.detach()
         self._tokenizer = tokenizer
         self._known: dict[str, torch.Tensor] = {}
 
     @classmethod
-    def new(cls, model: Any, tokenizer: Any) -> Ranker:
-        """An untrained one."""
+    def new(cls, model: Any, tokenizer: Any, met: Iterable[str] = ()) -> Ranker:
+        """An untrained one that is to learn to find the relations ``met``."""
         weight = model.get_input_embeddings().weight.detach().float()
-        return cls(RankerNetwork(weight.shape[1]), weight.mean(0).cpu(), weight.std(0).cpu(), model, tokenizer)
+        return cls(RankerNetwork(weight.shape[1]), weight.mean(0).cpu(), weight.std(0).cpu(), model, tokenizer, met)
 
     @classmethod
     def load(cls, folder: Path, model: Any, tokenizer: Any) -> Ranker | None:
@@ -161,7 +178,7 @@ class Ranker:
             return None
         advice = "delete it, or make it again with 'kgr1 ranker'."
         try:
-            tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
+            tensors, met = _read(file)
             mean, std = tensors.pop("mean"), tensors.pop("std")
             network = RankerNetwork(len(mean), len(tensors["question.weight"]))
             network.load_state_dict(tensors)
@@ -172,20 +189,26 @@ class Ranker:
         weight = model.get_input_embeddings().weight.detach()
         if mean.shape != weight.shape[1:] or not torch.allclose(weight.float().mean(0).cpu(), mean, atol=0.01):
             raise ModelError(f"The ranker {file} was made for another model; {advice}")
-        return cls(network, mean, std, model, tokenizer)
+        return cls(network, mean, std, model, tokenizer, met)
 
     def to_bytes(self) -> bytes:
         """The content of its file; weights are rounded to 16 bits."""
         tensors = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
-        return bytes(save({**tensors, "mean": self._mean.contiguous(), "std": self._std.contiguous()}))
+        everything = {**tensors, "mean": self._mean.contiguous(), "std": self._std.contiguous()}
+        return bytes(save(everything, metadata={_MET: json.dumps(sorted(self._met), ensure_ascii=False)}))
 
     @torch.inference_mode()
     def scores(
         self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
     ) -> list[float]:
         """One score for each relation, logits of a choice among them. See :class:`kgr1.agent.prior.Ranker`."""
-        result: list[float] = self.network(self.lay_out([(question, topics, before, relations)]))[0].tolist()
+        scores = self.network(self.lay_out([(question, topics, before, relations)]))[0]
+        result: list[float] = (scores * self.familiarity(relations)).tolist()
         return result
+
+    def familiarity(self, relations: Sequence[Hop]) -> float:
+        """The share of ``relations`` that were the right one at least once in its training; 0 of none."""
+        return sum(_spelled(name) in self._met for _, name in relations) / max(len(relations), 1)
 
     def lay_out(self, choices: Sequence[tuple[str, Sequence[str], Sequence[str], Sequence[Hop]]]) -> Cases:
         """Choices as tensors: question, topics, the relations before, and those to choose from."""
@@ -231,6 +254,21 @@ class Ranker:
             rows = self._embeddings[torch.tensor(ids, device=self._embeddings.device)].float().cpu()
             self._known[word] = functional.normalize(((rows - self._mean) / self._std).mean(0), dim=0)
         return self._known[word]
+
+
+def _spelled(relation: str) -> str:
+    """A relation in whatever style it is written."""
+    return " ".join(whole_words(relation))
+
+
+def _read(file: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors of a ranker's file, and the relations that it has met."""
+    with safe_open(file, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+        met = json.loads((opened.metadata() or {})[_MET])
+    if not (isinstance(met, list) and all(isinstance(name, str) for name in met)):
+        raise ValueError("the relations that it has met are not a list of names")
+    return tensors, met
 
 
 @lru_cache(maxsize=1 << 15)
