@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,31 @@ def test_train(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     run("curve", f"first={out}", out / "log.jsonl", "--out", picture, "--metric", "kl", "--metric", "loss")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "has nonsense" in run("curve", out, "--out", picture, "--metric", "nonsense", code=1).stderr
+
+
+def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    start = shutil.copytree(tiny_model, tmp_path / "start")
+    sentences = {"So be it.": 1.0, 'Now "{cue}".': 0.0}
+    agent = {"sets": True, "guided": True, "max_turns": 4, "ranker_weight": 3.0, "sentences": sentences}
+    (start / "agent.json").write_text(json.dumps(agent))
+    words = ("train", *TRAIN, "--set", "train.steps=1", "--start", start)
+    run(*words, "--out", tmp_path / "usual")
+    settings = json.loads((tmp_path / "usual" / "run.json").read_text())["settings"]
+    assert settings["agent"]["sentences"] == dict.fromkeys(sentences, 0.0)
+    assert settings["agent"]["ranker_weight"] == 0.0
+    assert (settings["agent"]["sets"], settings["agent"]["max_turns"]) == (True, 3)  # the option goes before the file
+    assert [settings["reward"][f"w_{name}"] for name in ("fmt", "kg", "ans", "f1", "ret")] == [0, 0, 0, 1, 1]
+    train = settings["train"]
+    assert (train["temperature"], train["resample"], train["beta"]) == (2.0, 1, 0.0)
+    assert (train["baseline"], train["learning_rate"], train["group_size"]) == ("episode", 2e-4, 2)
+    kept = json.loads((tmp_path / "usual" / "policy" / "agent.json").read_text())
+    assert (kept["guided"], kept["sentences"]) == (True, dict.fromkeys(sentences, 0.0))
+
+    other = ("agent.guided=false", "agent.sentences={}", "reward.w_ans=0.25")
+    run(*words, *(word for s in other for word in ("--set", s)), "--out", tmp_path / "other")
+    settings = json.loads((tmp_path / "other" / "run.json").read_text())["settings"]
+    assert (settings["reward"]["w_fmt"], settings["reward"]["w_ans"]) == (0.5, 0.25)
+    assert (settings["train"]["temperature"], settings["train"]["resample"]) == (1.0, 0)
 
 
 def test_settings_that_do_not_fit_together(run: Run, tiny_model: Path, tmp_path: Path) -> None:

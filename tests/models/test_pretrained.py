@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kgr1.config import DEFAULT_AGENT, DEFAULT_MODEL, AgentSettings, load_settings
-from kgr1.errors import ModelError
-from kgr1.models.pretrained import FOLDER, agent_settings, policy_folder, write_agent_settings
+from kgr1.errors import ModelError, SettingsError
+from kgr1.models.pretrained import FOLDER, agent_settings, learning_settings, policy_folder, write_agent_settings
 
 
 def test_settings_of_an_agent_come_back(tmp_path: Path) -> None:
@@ -46,6 +46,20 @@ def test_a_local_folder_of_the_same_name_is_meant(tmp_path: Path, monkeypatch: p
     assert policy_folder(DEFAULT_AGENT) == FOLDER
     (tmp_path / DEFAULT_AGENT).mkdir()
     assert policy_folder(DEFAULT_AGENT) == Path(DEFAULT_AGENT)
+
+
+def test_nothing_is_added_to_what_an_agent_learns_from(tmp_path: Path) -> None:
+    shipped, learning = agent_settings(DEFAULT_AGENT), learning_settings(DEFAULT_AGENT)
+    assert shipped["ranker_weight"] > 0
+    assert any(shipped["sentences"].values())
+    assert "ranker_weight" not in learning
+    assert learning["sentences"] == dict.fromkeys(shipped["sentences"], 0.0)
+    others = {key: value for key, value in shipped.items() if key not in ("ranker_weight", "sentences")}
+    assert learning == others | {"sentences": learning["sentences"]}
+    assert learning_settings(str(tmp_path)) == {}
+    (tmp_path / "agent.json").write_text('{"sentences": "many"}')
+    with pytest.raises(SettingsError, match="sentences"):  # said where settings are checked
+        load_settings(usual={"agent": learning_settings(str(tmp_path))})
 
 
 def test_what_is_shipped() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
 
+GUIDED: Mapping[str, Mapping[str, Any]] = {
+    "reward": {"w_fmt": 0.0, "w_kg": 0.0, "w_ans": 0.0},
+    "train": {"temperature": 2.0, "resample": 1, "beta": 0.0, "baseline": "episode", "learning_rate": 2e-4},
+}
+"""What takes the place of the defaults for guided turns: they are always well-formed, and their choices are surer than
+those of single tokens."""
+
 SHOWN = ("f1", "reward", "kl")
 """Logged values that stand beside the progress bar."""
 
@@ -57,8 +64,9 @@ def train(
 ) -> None:
     """Train the agent by multi-turn GRPO on questions whose answers are known.
 
-    How long and how is set in the tables 'train', 'reward' and 'agent' of the settings. The result is DIR/policy, with
-    the curves of the run in DIR/curve.png.
+    How long and how is set in the tables 'train', 'reward' and 'agent' of the settings; a start that was saved with
+    the settings of its agent brings those along. The result is DIR/policy, with the curves of the run in
+    DIR/curve.png.
     """
     from kgr1.cli import loading, runs
     from kgr1.cli.mixing import mind_times, open_material
@@ -66,7 +74,7 @@ def train(
 
     loading.check_installed(loading.REINFORCEMENT)
     runs.refuse_used(target, resume=resume, force=force)
-    settings = resolve_settings(config, overrides)
+    settings = _settings(start, config, overrides)
     name = loading.portable_name(start)
     seed, turns = settings.train.seed, settings.agent.max_turns
     if dev_split is not None and not settings.train.eval_steps:
@@ -91,6 +99,15 @@ def train(
         loading.mind_numbers(settings.train.dtype, "train.dtype")
         going_on = runs.prepare(target, record, resume=resume, force=force)
         reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
+
+
+def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) -> Settings:
+    """Those of the run; the table 'agent' of ``start`` and, for guided turns, :data:`GUIDED` replace the defaults."""
+    from kgr1.models.pretrained import learning_settings
+
+    usual = {"agent": learning_settings(start)}
+    settings = resolve_settings(config, overrides, usual=usual)
+    return resolve_settings(config, overrides, usual={**usual, **GUIDED}) if settings.agent.guided else settings
 
 
 def _dev_questions(

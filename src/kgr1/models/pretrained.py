@@ -43,6 +43,14 @@ def agent_settings(name: str) -> dict[str, Any]:
     return found
 
 
+def learning_settings(name: str) -> dict[str, Any]:
+    """:func:`agent_settings` for an agent that goes on learning: without what is added to its probabilities."""
+    found = {key: value for key, value in agent_settings(name).items() if key != "ranker_weight"}
+    if isinstance(sentences := found.get("sentences"), dict):
+        found["sentences"] = dict.fromkeys(sentences, 0.0)
+    return found
+
+
 def write_agent_settings(folder: Path, agent: AgentSettings) -> None:
     """Save what the agent was trained with in the folder of its policy."""
     text = json.dumps(agent.model_dump(mode="json", exclude_defaults=True), indent=1, sort_keys=True)
