@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,7 @@ from eval_episodes import asked, played, question
 from report_runs import failed
 
 from kgr1.errors import EvaluationError, GraphServerError
-from kgr1.evaluation.cells import CellResult, cell_folder, collect, giving_up, run_cells
+from kgr1.evaluation.cells import CELL_FILE, CellResult, cell_folder, collect, giving_up, run_cells
 from kgr1.evaluation.metrics import Summary
 from kgr1.evaluation.recipe import Cell, DataSet, Recipe, SystemSpec, cells
 from kgr1.evaluation.results import difference_table, escape_latex, latex, markdown, problems, tables
@@ -76,6 +77,21 @@ def test_cells(tmp_path: Path) -> None:
     results, _ = collect(other, tmp_path, {})
     assert [r.status for r in results] == ["not run", "finished", *["not run"] * 4]
     assert "a/good has not been run." in problems(results)
+
+
+def test_a_setting_that_came_later_is_the_usual_one_in_a_finished_cell(tmp_path: Path) -> None:
+    cell = Cell(dataset="a", system="good")
+    assert run_cells(RECIPE, tmp_path, [cell], play) == {}
+    file = cell_folder(tmp_path, cell) / CELL_FILE
+    record = json.loads(file.read_text())
+    for settings, status in ((10, "not run"), (None, "finished")):
+        agent = {key: value for key, value in record["settings"]["agent"].items() if key != "max_turns"}
+        known = agent if settings is None else agent | {"max_turns": settings}
+        file.write_text(json.dumps(record | {"settings": record["settings"] | {"agent": known}}))
+        assert collect(RECIPE, tmp_path, {})[0][0].status == status
+    for damaged in ("", "{", "[]", '{"dataset": 1}', json.dumps(record | {"more": 1})):
+        file.write_text(damaged)
+        assert collect(RECIPE, tmp_path, {})[0][0].status == "not run"
 
 
 def test_a_failed_cell_goes_on_later(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from kgr1.evaluation.causes import Cause
 from kgr1.evaluation.costs import Spread, Throughput, spread, throughput
 from kgr1.evaluation.files import write_whole
 from kgr1.evaluation.metrics import METRIC_VERSION, Summary
-from kgr1.evaluation.recipe import Cell, Recipe, cell_record, cells
+from kgr1.evaluation.recipe import Cell, CellRecord, Recipe, cell_record, cells
 from kgr1.evaluation.run import EpisodeRunner
 from kgr1.evaluation.runs import Run
 from kgr1.types import Episode, Question, Record, StopReason
@@ -96,7 +95,7 @@ def run_cells(
         folder = cell_folder(out, cell)
         try:
             play(cell, folder)
-            write_whole(folder / CELL_FILE, json.dumps(cell_record(recipe, cell), indent=2) + "\n")
+            write_whole(folder / CELL_FILE, cell_record(recipe, cell).model_dump_json(indent=2) + "\n")
         except KGR1Error as error:
             errors[cell] = error.message
         except Exception as error:  # of a library, say: the other cells may well work
@@ -132,13 +131,12 @@ def _result(recipe: Recipe, out: Path, cell: Cell, error: str, examples: int) ->
     return CellResult.of(run, kind=known["kind"], folder=known["folder"]), run
 
 
-def _is_of(folder: Path, record: Mapping[str, Any]) -> bool:
+def _is_of(folder: Path, record: CellRecord) -> bool:
     """Whether the folder was finished under this recipe."""
     try:
-        saved = json.loads((folder / CELL_FILE).read_bytes())
+        return CellRecord.model_validate_json((folder / CELL_FILE).read_bytes()) == record
     except (OSError, ValueError):
         return False
-    return bool(saved == json.loads(json.dumps(record)))
 
 
 def giving_up(runner: EpisodeRunner, after: int) -> EpisodeRunner:

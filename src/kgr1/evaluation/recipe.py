@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,14 @@ class Cell(Record):
         return f"{self.dataset}/{self.system}"
 
 
+class CellRecord(Record):
+    """All that decides about the episodes of a cell; settings that a file of an earlier version lacks are the usual."""
+
+    dataset: DataSet
+    system: SystemSpec
+    settings: Settings
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe; raises :class:`SettingsError` for a file that is none, or a name that cannot be a folder."""
     data = read_toml(path, "recipe")
@@ -173,10 +181,10 @@ def _matches(cell: Cell, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in (cell.name, cell.dataset, cell.system))
 
 
-def cell_record(recipe: Recipe, cell: Cell) -> Mapping[str, Any]:
+def cell_record(recipe: Recipe, cell: Cell) -> CellRecord:
     """What the recipe says about a cell, as saved beside it: results of another recipe are not taken for its own."""
-    return {
-        "dataset": recipe.datasets[cell.dataset].model_dump(mode="json"),
-        "system": recipe.systems[cell.system].model_dump(mode="json"),
-        "settings": recipe.settings_of(cell.system).model_dump(mode="json"),
-    }
+    return CellRecord(
+        dataset=recipe.datasets[cell.dataset],
+        system=recipe.systems[cell.system],
+        settings=recipe.settings_of(cell.system),
+    )
