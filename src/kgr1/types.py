@@ -19,6 +19,10 @@ FOUND = "*"
 """Stands for all that was found, in queries and answers of an agent that can (:mod:`kgr1.agent.found`)."""
 
 
+DirectedRelation = tuple[bool, str]
+"""Whether a relation is walked from head to tail, and its name."""
+
+
 class Record(BaseModel):
     """Base of all records: immutable, strict about unknown fields."""
 

@@ -10,10 +10,10 @@ from episode_parts import answer, ask
 from set_episodes import FILMS, named, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import Hop, Prior, walked
+from kgr1.agent.prior import Prior, walked
 from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
-from kgr1.types import Episode, Question, StopReason, Turn
+from kgr1.types import DirectedRelation, Episode, Question, StopReason, Turn
 
 LIST = 'get_tail_relations("Alien")'
 DIRECTOR = 'get_tail_entities("Alien", "director")'
@@ -31,10 +31,10 @@ class Asked:
     """A ranker that likes long names, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[str, ...], tuple[str, ...], list[Hop]]] = []
+        self.calls: list[tuple[str, tuple[str, ...], tuple[str, ...], list[DirectedRelation]]] = []
 
     def scores(
-        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         self.calls.append((question, tuple(topics), tuple(before), list(relations)))
         return [len(name) + 0.5 * out for out, name in relations]

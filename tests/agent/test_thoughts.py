@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from set_episodes import FILMS, Rows, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import Hop, Prior
+from kgr1.agent.prior import Prior
 from kgr1.agent.set_grammar import SetGrammar
 from kgr1.agent.thoughts import thoughts as weighed
 from kgr1.config import AgentSettings, SamplingSettings
-from kgr1.types import Question, Turn
+from kgr1.types import DirectedRelation, Question, Turn
 
 LIST = 'get_tail_relations("Alien")'
 DIRECTOR = 'get_tail_entities("Alien", "director")'
@@ -149,7 +149,7 @@ def test_any_question_gives_sentences_with_its_words(text: str, topic: str, sent
 class Liking:
     """A ranker that likes long names."""
 
-    def scores(self, question: str, topics: Any, before: Any, relations: Sequence[Hop]) -> list[float]:
+    def scores(self, question: str, topics: Any, before: Any, relations: Sequence[DirectedRelation]) -> list[float]:
         return [float(len(name)) for _, name in relations]
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from small_graphs import FAMILY
 
 from kgr1.datasets.expert import Habits, expert_steps
-from kgr1.datasets.hops import Choice, Hop, choices
+from kgr1.datasets.hops import Choice, choices
 from kgr1.datasets.steps import Step
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
-from kgr1.types import Answer, GoldAnswer, Operation, Query, Question
+from kgr1.types import Answer, DirectedRelation, GoldAnswer, Operation, Query, Question
 
 Rows = list[tuple[str, str, str]]
 
@@ -34,7 +34,7 @@ def made(question: Question, graph: KnowledgeGraph, *, seed: int = 0, recovery: 
     return list(choices([(question, steps)], graph))
 
 
-def around(rows: Rows, *entities: str) -> set[Hop]:
+def around(rows: Rows, *entities: str) -> set[DirectedRelation]:
     """The relations of some entities, triple by triple."""
     return {(True, r) for h, r, _ in rows if h in entities} | {(False, r) for _, r, t in rows if t in entities}
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_followed_is_passed_over(family: GraphStore) -> None:
     st.sampled_from("ABCDE"),
     st.lists(st.tuples(st.booleans(), st.sampled_from("rst")), min_size=1, max_size=3),
 )
-def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[Hop]) -> None:
+def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[DirectedRelation]) -> None:
     """Against a walk triple by triple."""
     graph = GraphStore.from_triples(rows)
     steps, expected = [], []

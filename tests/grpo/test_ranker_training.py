@@ -15,14 +15,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from kgr1.config import RankerSettings  # noqa: E402
-from kgr1.datasets.hops import Choice, Hop  # noqa: E402
+from kgr1.datasets.hops import Choice  # noqa: E402
 from kgr1.errors import SettingsError  # noqa: E402
 from kgr1.grpo import ranker as training  # noqa: E402
 from kgr1.grpo.ranker import right_share, save_ranker, train_ranker  # noqa: E402
 from kgr1.models.pretrained import RANKER_FILE  # noqa: E402
 from kgr1.models.ranker import Ranker  # noqa: E402
 from kgr1.models.weights import LoadedModel, load_model  # noqa: E402
-from kgr1.types import Question  # noqa: E402
+from kgr1.types import DirectedRelation, Question  # noqa: E402
 
 RULE = {"mother": "kin.one", "town": "place.two", "price": "deal.three", "colour": "look.four"}
 """Word of the question -> relation; they have no word in common."""
@@ -41,7 +41,7 @@ def material(count: int = 40, seed: int = 0) -> list[Choice]:
     result = []
     for number in range(count):
         word = rng.choice(list(RULE))
-        relations: list[Hop] = [(True, name) for name in RULE.values()]
+        relations: list[DirectedRelation] = [(True, name) for name in RULE.values()]
         rng.shuffle(relations)
         topic = f"Thing{number}"
         question = Question(id=str(number), text=f"What is the {word} of {topic}?", topics=(topic,), answers=())
@@ -74,7 +74,7 @@ def test_a_rule_is_found(loaded: LoadedModel) -> None:
 
 def test_the_way_here_can_decide(loaded: LoadedModel) -> None:
     question = Question(id="q", text="What is it?", topics=(), answers=())
-    relations: tuple[Hop, ...] = ((True, "kin.one"), (False, "place.two"))
+    relations: tuple[DirectedRelation, ...] = ((True, "kin.one"), (False, "place.two"))
     choices = [Choice(question, before, relations, chosen) for before, chosen in (((), 0), (("deal",), 1))]
     assert right_share(train(loaded, choices * 8), choices) == 1.0
 
@@ -125,7 +125,7 @@ class Fixed:
     """A ranker with the same opinion of the first, second, ... relation, whatever they are."""
 
     def scores(
-        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         return [3.0, 1.0, 2.0, 0.0][: len(relations)]
 

@@ -16,12 +16,12 @@ from kgr1.agent.rollout import run_episode  # noqa: E402
 from kgr1.config import AgentSettings, SamplingSettings  # noqa: E402
 from kgr1.graph.store import GraphStore  # noqa: E402
 from kgr1.models.pretrained import RANKER_FILE  # noqa: E402
-from kgr1.models.ranker import Hop, Ranker  # noqa: E402
+from kgr1.models.ranker import Ranker  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy  # noqa: E402
-from kgr1.types import Episode, Operation, Question, StopReason  # noqa: E402
+from kgr1.types import DirectedRelation, Episode, Operation, Question, StopReason  # noqa: E402
 
 ROWS = [("A", "r", "B"), ("A", "s", "C"), ("A", "t", "D"), ("E", "u", "A"), ("B", "r", "C"), ("C", "s", "E")]
-HOPS: list[Hop] = [(True, "r"), (True, "s"), (True, "t"), (False, "u")]
+HOPS: list[DirectedRelation] = [(True, "r"), (True, "s"), (True, "t"), (False, "u")]
 """All from A."""
 
 QUESTION = Question(id="q", text="What is it?", topics=("A",), answers=())
@@ -30,11 +30,11 @@ QUESTION = Question(id="q", text="What is it?", topics=("A",), answers=())
 class Fond:
     """A ranker that wants one hop and nothing else."""
 
-    def __init__(self, hop: Hop) -> None:
+    def __init__(self, hop: DirectedRelation) -> None:
         self.hop, self.befores = hop, list[tuple[str, ...]]()
 
     def scores(
-        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         self.befores.append(tuple(before))
         return [float(hop == self.hop) for hop in relations]
@@ -56,13 +56,13 @@ def play(
     return episode
 
 
-def hops(episode: Episode) -> list[Hop]:
+def hops(episode: Episode) -> list[DirectedRelation]:
     queries = [turn.query for turn in episode.turns if turn.query is not None]
     return [(query.operation.outgoing, query.relation) for query in queries if query.relation is not None]
 
 
 @pytest.mark.parametrize("hop", HOPS)
-def test_a_strong_opinion_is_followed(policy: TransformersPolicy, hop: Hop) -> None:
+def test_a_strong_opinion_is_followed(policy: TransformersPolicy, hop: DirectedRelation) -> None:
     ranker = Fond(hop)
     episode = play(policy, ranker, 1000.0)
     assert [turn.query.operation for turn in episode.turns if turn.query is not None] == [

@@ -18,12 +18,13 @@ from safetensors.torch import load, save  # noqa: E402
 
 from kgr1.agent.rank import bm25  # noqa: E402
 from kgr1.errors import ModelError  # noqa: E402
-from kgr1.models.ranker import ATTENTION, NOTHING, RANKER_FILE, Hop, Ranker  # noqa: E402
+from kgr1.models.ranker import ATTENTION, NOTHING, RANKER_FILE, Ranker  # noqa: E402
 from kgr1.models.weights import LoadedModel, load_model  # noqa: E402
+from kgr1.types import DirectedRelation  # noqa: E402
 
-Case = tuple[str, Sequence[str], Sequence[str], Sequence[Hop]]
+Case = tuple[str, Sequence[str], Sequence[str], Sequence[DirectedRelation]]
 
-RELATIONS: list[Hop] = [
+RELATIONS: list[DirectedRelation] = [
     (True, "film.director"),
     (False, "film.director"),
     (True, "people.person.place_of_birth"),
@@ -156,7 +157,7 @@ TEXT = st.text(max_size=20)
 @example("\ud800 \x00 ﬃ İ ² Ⅷ", ["\ud800"], [""], [(True, ""), (False, ""), (True, "\udfff"), (True, "\u0301")])
 @example("谁 是 导演 🎬?", ["🎬"], ["导演"], [(True, "导演"), (False, "🎬"), (True, "_._"), (True, "a" * 3000)])
 def test_any_text_has_a_score(
-    ranker: Ranker, question: str, topics: list[str], before: list[str], relations: list[Hop]
+    ranker: Ranker, question: str, topics: list[str], before: list[str], relations: list[DirectedRelation]
 ) -> None:
     scores = ranker.scores(question, topics, before, relations)
     assert len(scores) == len(relations)
@@ -243,7 +244,7 @@ def test_one_that_does_not_say_what_it_has_met_is_refused(
 
 def test_it_says_less_where_it_knows_less(loaded: LoadedModel, ranker: Ranker) -> None:
     sure = ranker.scores(*CASE)
-    strange: list[Hop] = [(out, f"exports.{word}") for out, word in zip([True] * 5, "abcde", strict=True)]
+    strange: list[DirectedRelation] = [(True, f"exports.{word}") for word in "abcde"]
     assert ranker.familiarity(RELATIONS) == 1.0
     assert ranker.familiarity([*RELATIONS, *strange]) == 0.5
     halved = [score / 2 for score in sure]  # but for BM25, to which rare words count more among more names

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kgr1.types import FOUND, Question, Turn
-
-Hop = tuple[bool, str]
-"""A relation, and whether it is walked from head to tail."""
+from kgr1.types import FOUND, DirectedRelation, Question, Turn
 
 
 class Ranker(Protocol):
     """Says how well relations fit a question."""
 
     def scores(
-        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> Sequence[float]:
         """Logits of a choice among ``relations``.
 
@@ -40,7 +37,7 @@ class Prior:
     weight: float
     question: Question
 
-    def of(self, queries: Sequence[tuple[str, Hop] | None], turns: Sequence[Turn]) -> list[float | None]:
+    def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
         before = walked(turns)
         result: list[float | None] = [None] * len(queries)

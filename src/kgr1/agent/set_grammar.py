@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 
 from kgr1.agent.found import changes, find
 from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
-from kgr1.agent.prior import Hop, Prior
+from kgr1.agent.prior import Prior
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
-from kgr1.types import FOUND, Operation, Query, Turn
+from kgr1.types import FOUND, DirectedRelation, Operation, Query, Turn
 
 ACTION_TOKENS = 48
 """Room that a thought leaves for the action behind it: a query with two long names, with all tags."""
@@ -61,7 +61,7 @@ class SetGrammar:
         self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
-        self._steps: dict[str, tuple[str, Hop] | None] = {}
+        self._steps: dict[str, tuple[str, DirectedRelation] | None] = {}
         if not self._last:
             self._steps = {_listing(entity): None for entity in entities if entity not in listed}
             self._steps |= {

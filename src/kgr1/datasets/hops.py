@@ -8,10 +8,7 @@ from typing import NamedTuple
 from kgr1.datasets.set_expert import MAX_MEMBERS
 from kgr1.datasets.steps import Step
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.types import FOUND, Operation, Query, Question
-
-Hop = tuple[bool, str]
-"""A relation, and whether it is walked from head to tail."""
+from kgr1.types import FOUND, DirectedRelation, Operation, Query, Question
 
 _LISTINGS = {True: Operation.GET_TAIL_RELATIONS, False: Operation.GET_HEAD_RELATIONS}
 
@@ -21,7 +18,7 @@ class Choice(NamedTuple):
 
     question: Question
     before: tuple[str, ...]
-    relations: tuple[Hop, ...]
+    relations: tuple[DirectedRelation, ...]
     chosen: int
 
 
@@ -55,14 +52,14 @@ def choices(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: Know
             found = sorted(names - asked or names)  # as in kgr1.agent.found
 
 
-def _relations(entities: Sequence[str], question: Question, graph: KnowledgeGraph) -> tuple[Hop, ...]:
+def _relations(entities: Sequence[str], question: Question, graph: KnowledgeGraph) -> tuple[DirectedRelation, ...]:
     """All relations of some entities, in both directions."""
     asked = [
         Query(operation=operation, entity=entity, graph_id=question.graph_id)
         for operation in _LISTINGS.values()
         for entity in entities
     ]
-    result: dict[Hop, None] = {}
+    result: dict[DirectedRelation, None] = {}
     for query, answer in zip(asked, graph.execute(asked), strict=True):
         result |= {(query.operation.outgoing, name): None for name in answer.names}
     return tuple(result)

@@ -36,10 +36,10 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional
 
-from kgr1.agent.prior import Hop
 from kgr1.agent.rank import bm25, whole_words
 from kgr1.errors import ModelError
 from kgr1.models.pretrained import RANKER_FILE
+from kgr1.types import DirectedRelation
 
 WIDTH = 128
 ATTENTION = 10.0
@@ -199,18 +199,18 @@ class Ranker:
 
     @torch.inference_mode()
     def scores(
-        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[Hop]
+        self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         """One score for each relation, logits of a choice among them. See :class:`kgr1.agent.prior.Ranker`."""
         scores = self.network(self.lay_out([(question, topics, before, relations)]))[0]
         result: list[float] = (scores * self.familiarity(relations)).tolist()
         return result
 
-    def familiarity(self, relations: Sequence[Hop]) -> float:
+    def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
         """The share of ``relations`` that were the right one at least once in its training; 0 of none."""
         return sum(_spelled(name) in self._met for _, name in relations) / max(len(relations), 1)
 
-    def lay_out(self, choices: Sequence[tuple[str, Sequence[str], Sequence[str], Sequence[Hop]]]) -> Cases:
+    def lay_out(self, choices: Sequence[tuple[str, Sequence[str], Sequence[str], Sequence[DirectedRelation]]]) -> Cases:
         """Choices as tensors: question, topics, the relations before, and those to choose from."""
         places: dict[str, int] = {}
         rows = [[places.setdefault(name, len(places)) for _, name in hops] for *_, hops in choices]
