@@ -64,6 +64,7 @@ def main() -> None:
             parser.error(f"the agent has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; train one of smaller rank")
         TransformersPolicy.load(str(work))
         FOLDER.mkdir(exist_ok=True)
+        (FOLDER / RANKER_FILE).unlink(missing_ok=True)  # of the adapter before
         for file in work.iterdir():
             shutil.copyfile(file, FOLDER / file.name)
     sys.stdout.write(f"{FOLDER}: {size / 1e6:.1f} MB; now evaluate it, and bring README.md up to date.\n")

@@ -32,12 +32,18 @@ class Asked:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...], tuple[str, ...], list[DirectedRelation]]] = []
+        self.choices: list[list[DirectedRelation]] = []
+        self.known = 1.0
 
     def scores(
         self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         self.calls.append((question, tuple(topics), tuple(before), list(relations)))
         return [len(name) + 0.5 * out for out, name in relations]
+
+    def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
+        self.choices.append(list(relations))
+        return self.known
 
 
 def test_the_way_to_what_is_found_begins_at_the_last_topic() -> None:
@@ -89,6 +95,18 @@ def test_without_a_relation_nobody_is_asked(queries: list[None]) -> None:
     ranker = Asked()
     assert Prior(ranker, 1.0, named("Alien")).of(queries, ()) == queries
     assert ranker.calls == []
+
+
+def test_the_opinion_counts_as_much_as_it_knows_of_the_whole_choice() -> None:
+    ranker = Asked()
+    queries = [("Alien", (True, "actor")), None, ("*", (True, "born in"))]
+    turns = turns_of(LIST, DIRECTOR)
+    sure = Prior(ranker, 2.0, named("Alien")).of(queries, turns)
+    assert ranker.choices == [[(True, "actor"), (True, "born in")]]
+    ranker.known = 0.25
+    assert Prior(ranker, 2.0, named("Alien")).of(queries, turns) == [x if x is None else x / 4 for x in sure]
+    ranker.known = 0.0
+    assert Prior(ranker, 2.0, named("Alien")).of(queries, turns) == [0.0, None, 0.0]
 
 
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:

@@ -152,6 +152,9 @@ class Liking:
     def scores(self, question: str, topics: Any, before: Any, relations: Sequence[DirectedRelation]) -> list[float]:
         return [float(len(name)) for _, name in relations]
 
+    def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
+        return 1.0
+
 
 def grammar(said: Mapping[str, float], *calls: str, **agent: Any) -> SetGrammar:
     settings = AgentSettings.model_validate({"sets": True, "max_turns": 9, **agent})

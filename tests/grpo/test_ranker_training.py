@@ -56,7 +56,7 @@ def train(loaded: LoadedModel, choices: Sequence[Choice], settings: RankerSettin
 def test_a_rule_is_found(loaded: LoadedModel) -> None:
     choices = material()
     torch.manual_seed(0)
-    assert right_share(Ranker.new(loaded.model, loaded.tokenizer), choices) < 0.7
+    assert right_share(Ranker.new(loaded.model, loaded.tokenizer, met=()), choices) < 0.7
     told: list[tuple[int, int, float]] = []
     trained = train_ranker(
         loaded.model,
@@ -70,6 +70,9 @@ def test_a_rule_is_found(loaded: LoadedModel) -> None:
     assert sum(losses[-5:]) < 0.2 * sum(losses[:5])
     assert right_share(trained, choices) == 1.0
     assert right_share(trained, material(seed=1)) == 1.0  # other topics, other orders
+    right = {choice.relations[choice.chosen] for choice in choices}
+    listed = {relation for choice in choices for relation in choice.relations}
+    assert all(trained.familiarity([relation]) == (relation in right) for relation in listed | {(True, "unheard of")})
 
 
 def test_the_way_here_can_decide(loaded: LoadedModel) -> None:
@@ -143,7 +146,7 @@ def test_the_share_of_right_ones() -> None:
 def test_a_file_is_whole_or_absent(loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "runs" / "policy"
     torch.manual_seed(0)
-    first, second = (Ranker.new(loaded.model, loaded.tokenizer) for _ in range(2))
+    first, second = (Ranker.new(loaded.model, loaded.tokenizer, met=()) for _ in range(2))
     assert first.to_bytes() != second.to_bytes()
 
     def full(descriptor: int) -> None:

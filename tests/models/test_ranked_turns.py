@@ -39,6 +39,9 @@ class Fond:
         self.befores.append(tuple(before))
         return [float(hop == self.hop) for hop in relations]
 
+    def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
+        return 1.0
+
 
 @pytest.fixture(scope="module")
 def policy(tiny_model: Path) -> TransformersPolicy:

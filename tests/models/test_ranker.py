@@ -119,9 +119,8 @@ def test_longer_neighbours_do_not_count(ranker: Ranker) -> None:
         together = ranker.network(ranker.lay_out(OTHERS))
     assert together.shape == (len(OTHERS), len(RELATIONS) + 1)
     for row, case in zip(together.tolist(), OTHERS, strict=True):
-        count, familiarity = len(case[3]), ranker.familiarity(case[3])
-        scaled = [score * familiarity for score in row[:count]]
-        assert scaled == pytest.approx(ranker.scores(*case), rel=1e-4, abs=1e-4)
+        count = len(case[3])
+        assert row[:count] == pytest.approx(ranker.scores(*case), rel=1e-4, abs=1e-4)
         assert row[count:] == [-math.inf] * (len(row) - count)
 
 
@@ -242,15 +241,30 @@ def test_one_that_does_not_say_what_it_has_met_is_refused(
 # What it has met
 
 
-def test_it_says_less_where_it_knows_less(loaded: LoadedModel, ranker: Ranker) -> None:
-    sure = ranker.scores(*CASE)
+def test_it_knows_what_it_has_met(ranker: Ranker) -> None:
     strange: list[DirectedRelation] = [(True, f"exports.{word}") for word in "abcde"]
     assert ranker.familiarity(RELATIONS) == 1.0
     assert ranker.familiarity([*RELATIONS, *strange]) == 0.5
-    halved = [score / 2 for score in sure]  # but for BM25, to which rare words count more among more names
-    assert ranker.scores(*CASE[:3], [*RELATIONS, *strange])[:5] == pytest.approx(halved, abs=0.03)
     assert ranker.familiarity(strange) == 0.0
-    assert ranker.scores(*CASE[:3], strange) == [0.0] * 5
+    assert ranker.familiarity([]) == 0.0
+
+
+def test_what_it_has_met_is_kept(loaded: LoadedModel, tmp_path: Path) -> None:
+    ranker = Ranker.new(loaded.model, loaded.tokenizer, met=["film.director", "born_in", "导演"])
+    (tmp_path / RANKER_FILE).write_bytes(ranker.to_bytes())
+    again = Ranker.load(tmp_path, loaded.model, loaded.tokenizer)
+    assert again is not None
+    for name, known in (("Film Director", 1.0), ("bornIn", 1.0), ("导演", 1.0), ("capital", 0.0), ("film", 0.0)):
+        assert again.familiarity([(True, name)]) == known
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_are_none_are_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path, number: float) -> None:
+    for name in ("mean", "scales"):
+        tensors = load(ranker.to_bytes())
+        tensors[name][0] = number
+        content = save(tensors, metadata={"met": "[]"})
+        assert refusal(loaded, tmp_path, content) == f"The ranker {tmp_path / RANKER_FILE} is damaged; {ADVICE}"
 
 
 def test_a_relation_is_known_in_any_style(ranker: Ranker) -> None:

@@ -21,6 +21,10 @@ class Ranker(Protocol):
         """
         ...
 
+    def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
+        """How much it knows about a choice among ``relations``, from 0 to 1."""
+        ...
+
 
 @runtime_checkable
 class Ranked(Protocol):
@@ -31,7 +35,7 @@ class Ranked(Protocol):
 
 @dataclass(frozen=True)
 class Prior:
-    """The opinion of a ranker on one question, and how much it counts."""
+    """The opinion of a ranker on one question, and how much it counts where the ranker knows everything."""
 
     ranker: Ranker
     weight: float
@@ -40,6 +44,8 @@ class Prior:
     def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
         before = walked(turns)
+        # One for the whole choice: scores of two groups are comparable only as they are.
+        weight = self.weight * self.ranker.familiarity([query[1] for query in queries if query is not None])
         result: list[float | None] = [None] * len(queries)
         for here in (False, True):
             places = [place for place, query in enumerate(queries) if query is not None and (query[0] == FOUND) is here]
@@ -48,7 +54,7 @@ class Prior:
                 continue
             scores = self.ranker.scores(self.question.text, self.question.topics, before if here else (), hops)
             for place, score in zip(places, scores, strict=True):
-                result[place] = self.weight * float(score)
+                result[place] = weight * float(score)
         return result
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -95,7 +96,9 @@ def run_cells(
         folder = cell_folder(out, cell)
         try:
             play(cell, folder)
-            write_whole(folder / CELL_FILE, cell_record(recipe, cell).model_dump_json(indent=2) + "\n")
+            write_whole(
+                folder / CELL_FILE, json.dumps(cell_record(recipe, cell).model_dump(mode="json"), indent=2) + "\n"
+            )
         except KGR1Error as error:
             errors[cell] = error.message
         except Exception as error:  # of a library, say: the other cells may well work
@@ -134,7 +137,7 @@ def _result(recipe: Recipe, out: Path, cell: Cell, error: str, examples: int) ->
 def _is_of(folder: Path, record: CellRecord) -> bool:
     """Whether the folder was finished under this recipe."""
     try:
-        return CellRecord.model_validate_json((folder / CELL_FILE).read_bytes()) == record
+        return CellRecord.model_validate(json.loads((folder / CELL_FILE).read_bytes())) == record
     except (OSError, ValueError):
         return False
 

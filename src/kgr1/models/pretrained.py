@@ -20,7 +20,7 @@ RANKER_FILE = "ranker.safetensors"
 
 def policy_folder(name: str) -> Path:
     """Where the model of this name would lie as a local folder; the agent of the package has a name of its own."""
-    path = Path(name)
+    path = Path(name).expanduser()
     return FOLDER if name == DEFAULT_AGENT and not path.exists() else path
 
 
@@ -36,7 +36,7 @@ def agent_settings(name: str) -> dict[str, Any]:
         return {}
     except NotADirectoryError:  # a model in one file
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file} is damaged; delete it, and name the agent's settings with --config.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no settings; delete it, and name the agent's settings with --config.")

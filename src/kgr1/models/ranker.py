@@ -16,8 +16,9 @@ here:
                 + s_4 BM25(question, r)                            with its topics (:mod:`kgr1.agent.rank`)
                 + [r is walked from tail to head] (s_5 + d . (A q + P p))
 
-Where it has not met the relations of a graph it is as sure of itself as where it has, and more often wrong. So all
-scores of a choice are multiplied by the share of its relations that were the right one at least once in its training.
+Where it has not met the relations of a graph it is as sure of itself as where it has, and more often wrong. So it knows
+which relations were the right one at least once in its training, and its opinion counts as much as these are among
+those that there are to choose from (:class:`kgr1.agent.prior.Prior`).
 
 Shapes: n relations, w words of a text, E width of the embeddings, H width of the ranker.
 """
@@ -151,7 +152,7 @@ class Ranker:
         std: torch.Tensor,
         model: Any,
         tokenizer: Any,
-        met: Iterable[str] = (),
+        met: Iterable[str],
     ) -> None:
         """``mean`` and ``std`` (E,) are those of all embeddings of the model, before it was trained for anything.
 
@@ -165,7 +166,7 @@ class Ranker:
         self._known: dict[str, torch.Tensor] = {}
 
     @classmethod
-    def new(cls, model: Any, tokenizer: Any, met: Iterable[str] = ()) -> Ranker:
+    def new(cls, model: Any, tokenizer: Any, met: Iterable[str]) -> Ranker:
         """An untrained one that is to learn to find the relations ``met``."""
         weight = model.get_input_embeddings().weight.detach().float()
         return cls(RankerNetwork(weight.shape[1]), weight.mean(0).cpu(), weight.std(0).cpu(), model, tokenizer, met)
@@ -184,6 +185,8 @@ class Ranker:
             network.load_state_dict(tensors)
             if mean.shape != std.shape:
                 raise ValueError("mean and std are of different sizes")
+            if not all(tensor.isfinite().all() for tensor in (mean, std, *tensors.values())):
+                raise ValueError("not all numbers are finite")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"The ranker {file} is damaged; {advice}") from error
         weight = model.get_input_embeddings().weight.detach()
@@ -202,12 +205,14 @@ class Ranker:
         self, question: str, topics: Sequence[str], before: Sequence[str], relations: Sequence[DirectedRelation]
     ) -> list[float]:
         """One score for each relation, logits of a choice among them. See :class:`kgr1.agent.prior.Ranker`."""
-        scores = self.network(self.lay_out([(question, topics, before, relations)]))[0]
-        result: list[float] = (scores * self.familiarity(relations)).tolist()
+        result: list[float] = self.network(self.lay_out([(question, topics, before, relations)]))[0].tolist()
         return result
 
     def familiarity(self, relations: Sequence[DirectedRelation]) -> float:
-        """The share of ``relations`` that were the right one at least once in its training; 0 of none."""
+        """The share of ``relations`` that were the right one at least once in its training; 0 of none.
+
+        In whatever style they are written.
+        """
         return sum(_spelled(name) in self._met for _, name in relations) / max(len(relations), 1)
 
     def lay_out(self, choices: Sequence[tuple[str, Sequence[str], Sequence[str], Sequence[DirectedRelation]]]) -> Cases:
