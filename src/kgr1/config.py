@@ -216,6 +216,21 @@ class Settings(Record):
 R = TypeVar("R", bound=Record)
 
 
+GUIDED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "reward": {"w_fmt": 0.0, "w_kg": 0.0, "w_ans": 0.0},
+    "train": {
+        "temperature": 2.0,
+        "resample": 1,
+        "beta": 0.0,
+        "baseline": "episode",
+        "learning_rate": 2e-4,
+        "stop_entropy": 0.0,
+    },
+}
+"""Defaults of a training with guided turns: these are always well-formed, their choices are surer than those of single
+tokens, and the entropy of the model without its grammar says nothing about them."""
+
+
 def load_settings(
     path: Path | None = None,
     overrides: Sequence[str] = (),

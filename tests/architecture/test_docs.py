@@ -102,6 +102,25 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [target for target in local if not (document.parent / target).exists()] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """What a link behind ``#`` can name: headings in lower case without punctuation, blanks as hyphens."""
+    text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_document
+def test_links_lead_to_headings(document: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text)
+    wrong = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in anchors((document.parent / target) if target else document)
+    ]
+    assert wrong == []
+
+
 def test_the_architecture_page_lists_every_package() -> None:
     spans = set(code_spans(ARCHITECTURE.read_text("utf-8")))
     packages = {f"kgr1.{path.parent.name}" for path in SOURCE.glob("*/*.py")}

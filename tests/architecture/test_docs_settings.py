@@ -9,7 +9,7 @@ import pytest
 from layers import ROOT
 from pydantic import BaseModel
 
-from kgr1.config import Settings
+from kgr1.config import GUIDED_DEFAULTS, Settings
 
 PAGE = ROOT / "docs" / "training.md"
 ROW = re.compile(r"\|\s*`([a-z_]+\.[a-z_0-9]+)`\s*\|\s*`([^`]*)`\s*\|(.*)\|")
@@ -52,6 +52,18 @@ def test_every_setting_stands_in_the_docs_with_its_default(key: str, default: ob
 
 def test_the_docs_list_no_setting_that_is_gone() -> None:
     assert set(documented(PAGE.read_text("utf-8"))) <= {key for key, _ in settings()}
+
+
+def test_the_docs_say_which_defaults_are_others_with_guided_turns() -> None:
+    section = PAGE.read_text("utf-8").split("### Guided turns in GRPO\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    told = {key: (usually, guided) for keys, usually, guided in rows for key in re.findall(r"`([^`]+)`", keys)}
+    usual = dict(settings())
+    others = {f"{table}.{name}": value for table, values in GUIDED_DEFAULTS.items() for name, value in values.items()}
+    assert told.keys() == others.keys()
+    for key, (usually, guided) in told.items():
+        assert same(usually.strip("`"), usual[key]), key
+        assert same(guided.split(",")[0].strip("`"), others[key]), key
 
 
 def test_the_check_catches() -> None:

@@ -122,7 +122,8 @@ def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path)
     agent = {"sets": True, "guided": True, "max_turns": 4, "ranker_weight": 3.0, "sentences": sentences}
     (start / "agent.json").write_text(json.dumps(agent))
     words = ("train", *TRAIN, "--set", "train.steps=1", "--start", start)
-    run(*words, "--out", tmp_path / "usual")
+    told = run(*words, "--out", tmp_path / "usual").stderr
+    assert "(a ranker, numbers beside sentences) has no part in training." in " ".join(told.split())
     settings = json.loads((tmp_path / "usual" / "run.json").read_text())["settings"]
     assert settings["agent"]["sentences"] == dict.fromkeys(sentences, 0.0)
     assert settings["agent"]["ranker_weight"] == 0.0
@@ -131,8 +132,14 @@ def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path)
     train = settings["train"]
     assert (train["temperature"], train["resample"], train["beta"]) == (2.0, 1, 0.0)
     assert (train["baseline"], train["learning_rate"], train["group_size"]) == ("episode", 2e-4, 2)
+    assert train["stop_entropy"] == 0.0
     kept = json.loads((tmp_path / "usual" / "policy" / "agent.json").read_text())
     assert (kept["guided"], kept["sentences"]) == (True, dict.fromkeys(sentences, 0.0))
+
+    run(*words, "--set", "train.temperature=1.5", "--set", "reward.w_ans=0.25", "--out", tmp_path / "warm")
+    settings = json.loads((tmp_path / "warm" / "run.json").read_text())["settings"]
+    assert (settings["train"]["temperature"], settings["train"]["resample"]) == (1.5, 1)
+    assert (settings["reward"]["w_fmt"], settings["reward"]["w_ans"]) == (0.0, 0.25)
 
     other = ("agent.guided=false", "agent.sentences={}", "reward.w_ans=0.25")
     run(*words, *(word for s in other for word in ("--set", s)), "--out", tmp_path / "other")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,13 +33,6 @@ if TYPE_CHECKING:
     from kgr1.graph.api import KnowledgeGraph
     from kgr1.types import Question
 
-GUIDED: Mapping[str, Mapping[str, Any]] = {
-    "reward": {"w_fmt": 0.0, "w_kg": 0.0, "w_ans": 0.0},
-    "train": {"temperature": 2.0, "resample": 1, "beta": 0.0, "baseline": "episode", "learning_rate": 2e-4},
-}
-"""What takes the place of the defaults for guided turns: they are always well-formed, and their choices are surer than
-those of single tokens."""
-
 SHOWN = ("f1", "reward", "kl")
 """Logged values that stand beside the progress bar."""
 
@@ -64,9 +57,9 @@ def train(
 ) -> None:
     """Train the agent by multi-turn GRPO on questions whose answers are known.
 
-    How long and how is set in the tables 'train', 'reward' and 'agent' of the settings; a start that was saved with
-    the settings of its agent brings those along. The result is DIR/policy, with the curves of the run in
-    DIR/curve.png.
+    How long and how is set in the tables 'train', 'reward' and 'agent' of the settings. A start that was saved with
+    the settings of its agent brings those along, and with 'agent.guided' some defaults are others. The result is
+    DIR/policy, with the curves of the run in DIR/curve.png.
     """
     from kgr1.cli import loading, runs
     from kgr1.cli.mixing import mind_times, open_material
@@ -74,8 +67,8 @@ def train(
 
     loading.check_installed(loading.REINFORCEMENT)
     runs.refuse_used(target, resume=resume, force=force)
-    settings = _settings(start, config, overrides)
     name = loading.portable_name(start)
+    settings = _settings(name, config, overrides)
     seed, turns = settings.train.seed, settings.agent.max_turns
     if dev_split is not None and not settings.train.eval_steps:
         warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
@@ -102,12 +95,17 @@ def train(
 
 
 def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) -> Settings:
-    """Those of the run; the table 'agent' of ``start`` and, for guided turns, :data:`GUIDED` replace the defaults."""
-    from kgr1.models.pretrained import learning_settings
+    """Those of the run; the table 'agent' of ``start`` and what suits guided turns replace the defaults."""
+    from kgr1.config import GUIDED_DEFAULTS
+    from kgr1.models.pretrained import agent_settings, learning_settings
 
     usual = {"agent": learning_settings(start)}
     settings = resolve_settings(config, overrides, usual=usual)
-    return resolve_settings(config, overrides, usual={**usual, **GUIDED}) if settings.agent.guided else settings
+    if usual["agent"] != agent_settings(start):
+        note(f"What {start} adds to its probabilities (a ranker, numbers beside sentences) has no part in training.")
+    if settings.agent.guided:
+        settings = resolve_settings(config, overrides, usual={**usual, **GUIDED_DEFAULTS})
+    return settings
 
 
 def _dev_questions(
