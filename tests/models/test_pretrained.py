@@ -10,7 +10,14 @@ import pytest
 
 from kgr1.config import DEFAULT_AGENT, DEFAULT_MODEL, AgentSettings, load_settings
 from kgr1.errors import ModelError, SettingsError
-from kgr1.models.pretrained import FOLDER, agent_settings, learning_settings, policy_folder, write_agent_settings
+from kgr1.models.pretrained import (
+    FOLDER,
+    RANKER_FILE,
+    agent_settings,
+    learning_settings,
+    policy_folder,
+    write_agent_settings,
+)
 
 
 def test_settings_of_an_agent_come_back(tmp_path: Path) -> None:
@@ -68,5 +75,9 @@ def test_what_is_shipped() -> None:
     assert json.loads((FOLDER / "adapter_config.json").read_text())["base_model_name_or_path"] == DEFAULT_MODEL
     agent = load_settings(usual={"agent": agent_settings(DEFAULT_AGENT)}).agent
     assert agent.abstain
+    assert agent.ranker_weight > 0
+    with (FOLDER / RANKER_FILE).open("rb") as file:  # a file of safetensors begins with the length of its header
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    assert len(json.loads(header["__metadata__"]["met"])) > 500
     card = (FOLDER / "README.md").read_text("utf-8")
     assert re.findall(r"^## (.*)$", card, re.MULTILINE) == ["Use", "Training", "Numbers", "Limits", "Licence"]
