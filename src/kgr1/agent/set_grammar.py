@@ -113,12 +113,12 @@ class SetGrammar:
         return text.endswith(_QUERY) and not self._more
 
 
-def _listed(turns: Sequence[Turn]) -> tuple[dict[str, list[tuple[bool, str]]], set[Query]]:
+def _listed(turns: Sequence[Turn]) -> tuple[dict[str, list[DirectedRelation]], set[Query]]:
     """The relations shown of each entity, with their direction, and the queries along them that were asked.
 
     Those of ``*`` hold until it stands for something else.
     """
-    listed: dict[str, list[tuple[bool, str]]] = {}
+    listed: dict[str, list[DirectedRelation]] = {}
     asked: set[Query] = set()
     for turn in turns:
         if turn.query is None:

@@ -72,7 +72,7 @@ def fingerprint(name: str) -> str:
     """
     from kgr1.models.pretrained import RANKER_FILE, policy_folder
 
-    path = policy_folder(name).expanduser()
+    path = policy_folder(name)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if all(file.name == RANKER_FILE for file in files):
         files += sorted(path.glob("*.gguf"))

@@ -16,6 +16,7 @@ from kgr1.errors import SettingsError
 from kgr1.grpo.checkpoint import write_file
 from kgr1.models.pretrained import RANKER_FILE
 from kgr1.models.ranker import Ranker
+from kgr1.types import DirectedRelation
 
 MOST = 120
 """Relations of one choice that are compared in training; of more, some are drawn."""
@@ -79,7 +80,7 @@ def right_share(ranker: Ranker, choices: Sequence[Choice], most: int = 1) -> flo
     return right / max(len(choices), 1)
 
 
-def _laid_out(choice: Choice) -> tuple[str, Sequence[str], Sequence[str], Sequence[tuple[bool, str]]]:
+def _laid_out(choice: Choice) -> tuple[str, Sequence[str], Sequence[str], Sequence[DirectedRelation]]:
     return choice.question.text, choice.question.topics, choice.before, choice.relations
 
 
