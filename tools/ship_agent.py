@@ -34,6 +34,9 @@ SITUATIONS = {
 RANKER_WEIGHT = 3.0
 """How much the opinion of a ranker beside the adapter counts; chosen on development questions of WebQSP."""
 
+OBSERVATION_TOKENS = 640
+"""Longer lists than those of its training leave fewer relations out: 2.7 points of F1 on development questions."""
+
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -56,6 +59,7 @@ def main() -> None:
         ranked = (policy / RANKER_FILE).is_file()
         weight = RANKER_WEIGHT if ranked else 0.0
         usual = {"abstain": True, "guided": True, "sentences": sentences, "ranker_weight": weight}
+        usual["observation_tokens"] = OBSERVATION_TOKENS
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if ranked:
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)

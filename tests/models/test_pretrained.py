@@ -42,6 +42,13 @@ def test_damaged_settings(tmp_path: Path, text: str) -> None:
         agent_settings(str(tmp_path))
 
 
+@pytest.mark.parametrize(("text", "problem"), [('{"max_turns": 0}', "agent.json.*max_turns"), ('{"turns": 5}', "turns")])
+def test_what_is_no_setting_is_laid_to_the_file(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "agent.json").write_text(text)
+    with pytest.raises(SettingsError, match=problem):
+        agent_settings(str(tmp_path))
+
+
 def test_models_without_settings(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_text("x")
     for name in (str(tmp_path), str(tmp_path / "model.gguf"), "http://localhost:1/v1#m", DEFAULT_MODEL):

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kgr1.config import DEFAULT_AGENT, AgentSettings
+from kgr1.config import DEFAULT_AGENT, AgentSettings, validate
 from kgr1.errors import ModelError
 
 FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
@@ -27,7 +27,7 @@ def policy_folder(name: str) -> Path:
 def agent_settings(name: str) -> dict[str, Any]:
     """The table ``agent`` of the settings that a policy was saved with; empty for models that have none.
 
-    Raises :class:`ModelError` if the file is damaged.
+    Raises :class:`ModelError` if the file is damaged, and :class:`kgr1.errors.SettingsError` for what is no setting.
     """
     file = policy_folder(name) / SETTINGS_FILE
     try:
@@ -40,6 +40,7 @@ def agent_settings(name: str) -> dict[str, Any]:
         raise ModelError(f"{file} is damaged; delete it, and name the agent's settings with --config.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no settings; delete it, and name the agent's settings with --config.")
+    validate(AgentSettings, found, source=str(file))
     return found
 
 
