@@ -129,10 +129,16 @@ def test_every_session_is_logged(tmp_path: Path) -> None:
 
 
 def test_an_unexpected_error_names_the_question(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"Question 'q3', sample 0, failed with KeyError: 'x'") as caught:
+    with pytest.raises(EvaluationError, match=r"Question 'q1', sample 1, failed with KeyError: 'x'") as caught:
         run(tmp_path, Scripted(4, KeyError("x")), concurrency=1)
     assert isinstance(caught.value.__cause__, KeyError)
     assert len(saved(tmp_path)) == 3
+
+
+def test_the_samples_of_a_question_follow_each_other(tmp_path: Path) -> None:
+    run(tmp_path, Scripted(), concurrency=1)
+    episodes = list(read_episodes(tmp_path / "episodes.jsonl"))
+    assert [(e.question.id, e.sample) for e in episodes[:4]] == [("q0", 0), ("q0", 1), ("q1", 0), ("q1", 1)]
 
 
 def test_a_cancelled_run_resumes(tmp_path: Path, unbroken: Summary) -> None:

@@ -189,14 +189,17 @@ def _key(question: Question) -> Key:
 
 
 def _wanted(questions: Sequence[Question], samples: int) -> dict[Entry, Question]:
-    """Every (question, sample) to be played, all questions once before any of them twice."""
+    """Every (question, sample) to be played.
+
+    The samples of a question follow each other: they begin alike, and who plays them at once reads that once.
+    """
     keys = [_key(question) for question in questions]
     if not keys:
         raise EvaluationError("There are no questions to evaluate on; check the data set, split and limit.")
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise EvaluationError(f"The question id '{twice[2]}' occurs more than once; ids must be unique.")
-    return {(key, sample): question for sample in range(samples) for key, question in zip(keys, questions, strict=True)}
+    return {(key, sample): question for key, question in zip(keys, questions, strict=True) for sample in range(samples)}
 
 
 def _finished(found: Sequence[Episode], wanted: Mapping[Entry, Question], out: Path) -> set[Entry]:
