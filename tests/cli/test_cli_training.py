@@ -52,6 +52,7 @@ def test_coldstart(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     assert record["settings"]["coldstart"]["trajectories"] == 6
     assert record["graph"]["triples"] == 2095
     assert record["questions"]["count"] == 40
+    assert f"`{tiny_model}` after a cold start" in (out / "policy" / "README.md").read_text()
 
     used = run("coldstart", *COLD, "--model", tiny_model, "--out", out, code=1)
     assert "already holds a finished run; go on with --resume, replace it with --force" in used.stderr
@@ -102,6 +103,11 @@ def test_train(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert set(record["settings"]) == {"agent", "reward", "train"}
     assert record["dev_questions"]["split"] == "dev"
+    card = (out / "policy" / "README.md").read_text()
+    assert f"`{tiny_model}` after reinforcement learning" in card
+    assert "\n[agent]\nmax_new_tokens = 8\nmax_turns = 3\n[train]\n" in card
+    assert re.search(r"\n\| F1 \| \d\.\d{3} \| \d\.\d{3} \|\n", card)
+    assert not (out / "README.md").exists()
     run("train", *TRAIN, "--start", tiny_model, "--out", out, code=1)
     # more steps are the one thing that a resumed run may ask for
     more = ("--set", "train.steps=3", "--dev-split", "dev", "--resume")

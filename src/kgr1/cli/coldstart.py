@@ -223,6 +223,7 @@ def fine_tune(
 ) -> None:
     """Fine-tune a model on what ``layout`` makes, with a progress bar and a closing table."""
     from kgr1.cli.loading import no_stdout
+    from kgr1.cli.model_card import describe
     from kgr1.grpo.coldstart import train_coldstart
     from kgr1.models.weights import load_model
 
@@ -242,6 +243,7 @@ def fine_tune(
                 loaded, examples, target, settings.coldstart, agent=agent, resume=going_on, on_step=report
             )
         rows: list[tuple[str, str]] = [("examples", str(len(examples))), ("time", duration(bar.seconds))]
+    describe(target, policy)
     if losses:
         rows.insert(1, ("loss, first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"))
     out.print(facts(rows, title=f"Trained {one_line(str(policy))}"))

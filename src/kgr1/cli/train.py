@@ -136,6 +136,7 @@ def reinforce(
 ) -> None:
     """Train a policy with a progress bar, the curves of the run and a closing table."""
     from kgr1.cli import loading, runs
+    from kgr1.cli.model_card import describe
     from kgr1.grpo.checkpoint import is_main_process
     from kgr1.grpo.trainer import train_grpo
 
@@ -164,6 +165,7 @@ def reinforce(
     for reason in alarms:
         best = f"; {target / 'best'} is the best policy by the development questions" if dev else ""
         warn(f"Stopped early, because {reason}. The last checkpoint is kept{best}.")
+    describe(target, policy, target / "best")
     picture = draw(target)
     if picture is not None:
         rows.append(("curves", str(picture)))

@@ -32,6 +32,7 @@ def save_policy(model: Any, tokenizer: Any, target: Path, agent: AgentSettings |
         if hasattr(model, "peft_config"):
             # The vocabulary is never changed, so the embeddings need not be compared with the hub's.
             model.save_pretrained(str(work), selected_adapters=["default"], save_embedding_layers=False)
+            (work / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
         else:
             model.save_pretrained(str(work))
             tokenizer.save_pretrained(str(work))

@@ -120,6 +120,9 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         _check_alive(episodes)
         return self._batch.fields()
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None with every checkpoint: a policy has a card of its own (:mod:`kgr1.cli.model_card`)."""
+
     def _pool(self, step: int) -> list[str]:
         """The questions that a step may ask."""
         names = list(self._questions)
