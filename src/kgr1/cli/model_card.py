@@ -6,13 +6,14 @@ It is written from the files of the run (:mod:`kgr1.cli.runs`), so it says what 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kgr1.cli.console import warn
-from kgr1.cli.runs import LOG_FILE, RUN_FILE, flat
+from kgr1.cli.runs import LOG_FILE, RUN_FILE
 
 CARD = "README.md"
 WINDOW = 5
@@ -35,36 +36,38 @@ _WHAT = {
 }
 
 _CLOSING = """\
-These are numbers of the training. What the policy is worth, questions say that it was not trained on:
-`kgr1 evaluate --split test`.
+What the policy is worth, questions say that it was not trained on ({evaluation}).
 
 ## Licence
 
 To be filled in by whoever publishes this: the terms of the base model, the questions and the graphs above hold.
 """
 
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
 
 def describe(run: Path, *policies: Path) -> None:
     """Write the card of each policy that the run in folder ``run`` has made, of those that exist.
 
-    A run is not a failure because its card is: what cannot be written is told.
+    A run is not a failure because its card is: what goes wrong is told.
     """
-    from kgr1.grpo.checkpoint import failure, write_file
+    from kgr1.grpo.checkpoint import is_main_process, write_file
 
     for policy in policies:
-        if not policy.is_dir():
+        if not policy.is_dir() or not is_main_process():
             continue
         try:
-            write_file(policy / CARD, card(run, policy).encode())
-        except OSError as error:
-            warn(f"The card of {policy} was not written. {failure(policy / CARD, error)}")
+            write_file(policy / CARD, card(run, policy).encode("utf-8", errors="replace"))
+        except Exception as error:  # whatever a damaged record holds, the policy is there
+            warn(f"The card of {policy} was not written ({error}); the policy itself is whole.")
 
 
 def card(run: Path, policy: Path) -> str:
     """The text of the card, in Markdown with the metadata that the Hugging Face hub reads."""
     record = _json(run / RUN_FILE)
     adapter = _json(policy / "adapter_config.json")
-    command, start = str(record.get("command", "")), str(record.get("model", "unknown"))
+    command = str(record.get("command", "")).removeprefix("demo ")
+    start = str(record.get("model", "unknown"))
     planner = "planner" in command
     base = str(adapter.get("base_model_name_or_path") or start)
     what = "a model that plans relation paths" if planner else "an agent that asks a knowledge graph"
@@ -74,31 +77,40 @@ def card(run: Path, policy: Path) -> str:
         f"{_code(start)} after {_WHAT.get(command, 'training')} in KG-R1: {what}.\n",
     ]
     if not planner:
-        asking = f"--graph facts.tsv --model {shlex.quote(_one(str(policy)))}"
-        parts.append(f'## Use\n\n```sh\nkgr1 ask "Where was the director of Alien born?" {asking}\n```\n')
-    parts += ["## Training\n", _table(("", ""), _facts(record))]
-    changed = _changed(record)
-    if changed:
-        parts.append("Settings that are not the defaults:\n\n```toml\n" + "\n".join(changed) + "\n```\n")
+        asking = f"--graph facts.tsv --model {shlex.quote(str(policy))}"
+        if asking.isprintable():
+            parts.append(f'## Use\n\n```sh\nkgr1 ask "Where was the director of Alien born?" {asking}\n```\n')
+    parts += ["## Training\n", _table(("", ""), _facts(record) + _best(run, policy))]
     curves = _curves(run / LOG_FILE)
     if curves:
         first, last = f"first {WINDOW} steps", f"last {WINDOW} steps"
-        parts += [f"Means over the {first} and the {last}, as logged:\n", _table(("", first, last), curves)]
-    parts.append(_CLOSING)
+        parts += [
+            f"Means over the {first} and the {last} of the run, as logged, of its own questions:\n",
+            _table(("", first, last), curves),
+        ]
+    settings = _settings(record)
+    if settings:
+        parts += ["All settings, as a file for `--config`:\n", f"```toml\n{settings}```\n"]
+    parts.append(_CLOSING.format(evaluation="`kgr1 compare`" if planner else "`kgr1 evaluate`"))
     return "\n".join(parts)
 
 
 def _metadata(base: str, command: str, *, adapter: bool) -> str:
-    tags = ["kgr1", "knowledge-graph", "question-answering", "grpo" if command == "train" else "sft"]
-    rows = {"base_model": base, "library_name": "peft" if adapter else "transformers", "tags": tags}
+    rows: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
+    if _HUB_NAME.fullmatch(base) and not Path(base).exists():  # the hub takes no folder for a model
+        rows["base_model"] = base
+    rows["tags"] = ["kgr1", "knowledge-graph", "question-answering"]
+    rows["tags"] += ["grpo"] if command == "train" else ["sft"] if command.startswith("coldstart") else []
     # JSON is YAML, and what stands in quotes cannot break out of it.
     return "---\n" + "\n".join(f"{key}: {json.dumps(value)}" for key, value in rows.items()) + "\n---\n"
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    graph, questions, dev = (record.get(key) or {} for key in ("graph", "questions", "dev_questions"))
+    graph, questions, dev, libraries = (
+        _object(record.get(key)) for key in ("graph", "questions", "dev_questions", "versions")
+    )
     code = f"kgr1 {_plain(str(record.get('kgr1', '')))}, commit {_code(record.get('git_revision') or 'unknown')}"
-    versions = [f"{_plain(name)} {_plain(str(version))}" for name, version in (record.get("versions") or {}).items()]
+    versions = [f"{_plain(name)} {_plain(str(version))}" for name, version in libraries.items()]
     rows = [
         ("start", _code(record.get("model", "unknown"))),
         ("graph", _graph(graph)),
@@ -115,7 +127,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _graph(graph: Mapping[str, Any]) -> str:
     if not graph:
         return ""
-    counts = ", ".join(f"{graph[key]:,} {key}" for key in ("triples", "entities", "relations") if key in graph)
+    counts = ", ".join(f"{_count(graph[key])} {key}" for key in ("triples", "entities", "relations") if key in graph)
     return f"{_code(graph.get('source', 'unknown'))} ({counts})"
 
 
@@ -125,29 +137,35 @@ def _questions(questions: Mapping[str, Any]) -> str:
     names = [f"{key} {_plain(str(questions[key]))}" for key in ("subset", "split") if questions.get(key)]
     source = f" of {_code(questions['source'])}" if questions.get("source") else ""
     digest = f" (SHA-256 {_code(str(questions['sha256'])[:16])}...)" if questions.get("sha256") else ""
-    return f"{questions.get('count', 0):,}{source}{''.join(f', {name}' for name in names)}{digest}"
+    return f"{_count(questions.get('count', 0))}{source}{''.join(f', {name}' for name in names)}{digest}"
 
 
-def _changed(record: Mapping[str, Any]) -> list[str]:
-    """The settings of the run that differ from the defaults, as lines of TOML."""
-    from kgr1.config import Settings
+def _best(run: Path, policy: Path) -> list[tuple[str, str]]:
+    """Of the best policy by development questions, which step it is of."""
+    found = _json(run / "best.json") if policy.name == "best" else {}
+    return [("step", f"{_plain(str(found['step']))}, the best by development questions")] if "step" in found else []
 
-    settings = record.get("settings") or {}
-    usual = flat(Settings().model_dump(mode="json"))
-    rows: list[str] = []
-    for table, values in settings.items():
-        changed = [f"{key} = {value}" for key, value in flat(values).items() if usual.get(f"{table}.{key}") != value]
-        # A dotted key of two parts is a sentence beside its number.
-        plain = [line for line in changed if not line.startswith("sentences.")]
-        sentences = [line.removeprefix("sentences.") for line in changed if line.startswith("sentences.")]
-        if plain:
-            rows += [f"[{table}]", *plain]
-        if sentences:
-            rows.append(f"[{table}.sentences]")
-            for line in sentences:
-                name, _, value = line.rpartition(" = ")
-                rows.append(f"{json.dumps(name)} = {value}")
-    return [row.replace("`", "'") for row in rows]
+
+def _settings(record: Mapping[str, Any]) -> str:
+    """The settings of the run as TOML: all, since which ones are defaults depends on the start."""
+    lines: list[str] = []
+    for table, values in _object(record.get("settings")).items():
+        values = _object(values)
+        tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+        lines += ["", f"[{table}]", *_pairs({key: value for key, value in values.items() if key not in tables})]
+        for key, value in tables.items():
+            lines += ["", f"[{table}.{key}]", *(f"{_toml(name)} = {_toml(number)}" for name, number in value.items())]
+            lines += ["# none"] * (not value)
+    return "".join(f"{line}\n" for line in lines[1:])
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in values.items()]
+
+
+def _toml(value: object) -> str:
+    """JSON is TOML but for characters that JSON writes as two and for one that TOML wants escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _curves(log: Path) -> list[tuple[str, ...]]:
@@ -176,9 +194,18 @@ def _json(path: Path) -> dict[str, Any]:
     """A file's object; empty if there is none, or another value."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return _object(found)
+
+
+def _object(value: object) -> dict[str, Any]:
+    """A JSON object, or an empty one in place of something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else _plain(str(value))
 
 
 def _code(value: object) -> str:

@@ -104,7 +104,7 @@ def prepare(out: Path, record: Mapping[str, Any], *, resume: bool, force: bool) 
     used = checkpoint is not None or (out / POLICY).exists()
     try:
         if used and resume:
-            _check_same(out, record)
+            record = {**record, **_check_same(out, record)}
         elif force:
             clear(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -125,11 +125,12 @@ def clear(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _check_same(out: Path, record: Mapping[str, Any]) -> None:
+def _check_same(out: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse a run that is another one; returns what stays as it was in the record of a resumed one."""
     try:
         saved = json.loads((out / RUN_FILE).read_text("utf-8"))
     except FileNotFoundError:
-        return  # not written by these commands: whoever resumes it knows what it is
+        return {}  # not written by these commands: whoever resumes it knows what it is
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"Cannot read {out / RUN_FILE}, which says what {out} was made with; choose another folder.", path=str(out)
@@ -153,6 +154,7 @@ def _check_same(out: Path, record: Mapping[str, Any]) -> None:
             f"{out} cannot be resumed with other settings: {shown}{more}. Use the same ones or choose another folder.",
             differences=keys,
         )
+    return {"started": saved["started"]} if isinstance(saved, dict) and "started" in saved else {}
 
 
 def flat(value: object, prefix: str = "") -> dict[str, str]:

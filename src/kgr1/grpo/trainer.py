@@ -121,7 +121,7 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         return self._batch.fields()
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None with every checkpoint: a policy has a card of its own (:mod:`kgr1.cli.model_card`)."""
+        """Not TRL's in the folder of the run: a policy has a card of its own (:mod:`kgr1.cli.model_card`)."""
 
     def _pool(self, step: int) -> list[str]:
         """The questions that a step may ask."""
