@@ -60,11 +60,11 @@ def test_what_a_card_says(run: Path) -> None:
     metadata, body = parts(run)
     assert (metadata["library_name"], metadata["base_model"]) == ("peft", "owner/base")
     assert metadata["tags"][-1] == "grpo"
-    assert "# my run\n" in body
+    assert "# `my run`\n" in body
     assert "`some/start` after reinforcement learning (multi-turn GRPO)" in body
     assert f"--model '{run / 'policy'}'" in body
     assert "| graph | `facts.tsv` (1,200 triples, 30 entities, 4 relations) |" in body
-    asked = "1,000 of `questions.jsonl`, subset hard, split train (SHA-256 `ffffffffffffffff`...)"
+    asked = "1,000 of `questions.jsonl`, subset `hard`, split `train` (SHA-256 `ffffffffffffffff`...)"
     assert f"| questions | {asked} |" in body
     assert "| seed | `7` |" in body
     assert "commit `abc+changes`" in body
@@ -111,7 +111,7 @@ def test_a_base_that_is_a_folder_is_no_name_of_the_hub(run: Path, monkeypatch: p
 def test_the_best_policy_says_of_which_step_it_is(run: Path) -> None:
     (run / "best").mkdir()
     (run / "best.json").write_text('{"step": 20, "f1": 0.5}')
-    assert "| step | 20, the best by development questions |" in card(run, run / "best")
+    assert "| step | `20`, the best by development questions |" in card(run, run / "best")
     assert "the best by" not in card(run, run / "policy")
 
 
@@ -121,7 +121,7 @@ def test_names_stay_names(run: Path) -> None:
     _, body = parts(run)
     assert "\n# h" not in body
     assert "| graph | `'x' # h <script>\\| a \\|` (1,200 triples" in body
-    assert "\\<script\\>" in body
+    assert "| begun | `<script>` |" in body
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_folders_with_names_that_are_no_text(run: Path, tmp_path: Path) -> None:
     folder = run.rename(tmp_path / "run\udcff\n")
     describe(folder, folder / "policy")
     text = (folder / "policy" / "README.md").read_text()
-    assert "# run? \n" in text or "# run?\n" in text
+    assert "\n# `run?`\n" in text
     assert "kgr1 ask" not in text
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ def describe(run: Path, *policies: Path) -> None:
 
 def card(run: Path, policy: Path) -> str:
     """The text of the card, in Markdown with the metadata that the Hugging Face hub reads."""
+    from kgr1.evaluation.report import markdown_table
+
     record = _json(run / RUN_FILE)
     adapter = _json(policy / "adapter_config.json")
     command = str(record.get("command", "")).removeprefix("demo ")
@@ -73,20 +75,21 @@ def card(run: Path, policy: Path) -> str:
     what = "a model that plans relation paths" if planner else "an agent that asks a knowledge graph"
     parts = [
         _metadata(base, command, adapter=bool(adapter)),
-        f"# {_plain(run.resolve().name)}\n",
+        f"# {_code(run.resolve().name)}\n",
         f"{_code(start)} after {_WHAT.get(command, 'training')} in KG-R1: {what}.\n",
     ]
     if not planner:
         asking = f"--graph facts.tsv --model {shlex.quote(str(policy))}"
         if asking.isprintable():
             parts.append(f'## Use\n\n```sh\nkgr1 ask "Where was the director of Alien born?" {asking}\n```\n')
-    parts += ["## Training\n", _table(("", ""), _facts(record) + _best(run, policy))]
+    parts += ["## Training\n", *markdown_table(("", ""), _facts(record) + _best(run, policy)), ""]
     curves = _curves(run / LOG_FILE)
     if curves:
         first, last = f"first {WINDOW} steps", f"last {WINDOW} steps"
         parts += [
             f"Means over the {first} and the {last} of the run, as logged, of its own questions:\n",
-            _table(("", first, last), curves),
+            *markdown_table(("", first, last), curves),
+            "",
         ]
     settings = _settings(record)
     if settings:
@@ -109,15 +112,15 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     graph, questions, dev, libraries = (
         _object(record.get(key)) for key in ("graph", "questions", "dev_questions", "versions")
     )
-    code = f"kgr1 {_plain(str(record.get('kgr1', '')))}, commit {_code(record.get('git_revision') or 'unknown')}"
-    versions = [f"{_plain(name)} {_plain(str(version))}" for name, version in libraries.items()]
+    code = f"kgr1 {_code(record.get('kgr1', 'unknown'))}, commit {_code(record.get('git_revision') or 'unknown')}"
+    versions = [_code(f"{name} {version}") for name, version in libraries.items()]
     rows = [
         ("start", _code(record.get("model", "unknown"))),
         ("graph", _graph(graph)),
         ("questions", _questions(questions)),
         ("development questions", _questions(dev) if dev.get("count") else ""),
         ("seed", _code(record.get("seed", "unknown"))),
-        ("begun", _plain(str(record.get("started", "")))),
+        ("begun", _code(record.get("started", "unknown"))),
         ("code", code),
         ("libraries", ", ".join(versions)),
     ]
@@ -134,7 +137,7 @@ def _graph(graph: Mapping[str, Any]) -> str:
 def _questions(questions: Mapping[str, Any]) -> str:
     if not questions:
         return ""
-    names = [f"{key} {_plain(str(questions[key]))}" for key in ("subset", "split") if questions.get(key)]
+    names = [f"{key} {_code(questions[key])}" for key in ("subset", "split") if questions.get(key)]
     source = f" of {_code(questions['source'])}" if questions.get("source") else ""
     digest = f" (SHA-256 {_code(str(questions['sha256'])[:16])}...)" if questions.get("sha256") else ""
     return f"{_count(questions.get('count', 0))}{source}{''.join(f', {name}' for name in names)}{digest}"
@@ -143,7 +146,7 @@ def _questions(questions: Mapping[str, Any]) -> str:
 def _best(run: Path, policy: Path) -> list[tuple[str, str]]:
     """Of the best policy by development questions, which step it is of."""
     found = _json(run / "best.json") if policy.name == "best" else {}
-    return [("step", f"{_plain(str(found['step']))}, the best by development questions")] if "step" in found else []
+    return [("step", f"{_code(found['step'])}, the best by development questions")] if "step" in found else []
 
 
 def _settings(record: Mapping[str, Any]) -> str:
@@ -154,13 +157,12 @@ def _settings(record: Mapping[str, Any]) -> str:
         tables = {key: value for key, value in values.items() if isinstance(value, Mapping)}
         lines += ["", f"[{table}]", *_pairs({key: value for key, value in values.items() if key not in tables})]
         for key, value in tables.items():
-            lines += ["", f"[{table}.{key}]", *(f"{_toml(name)} = {_toml(number)}" for name, number in value.items())]
-            lines += ["# none"] * (not value)
+            lines += ["", f"[{table}.{key}]", *_pairs(value, _toml)]
     return "".join(f"{line}\n" for line in lines[1:])
 
 
-def _pairs(values: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_toml(value)}" for key, value in values.items()]
+def _pairs(values: Mapping[str, Any], spelled: Callable[[str], str] = str) -> list[str]:
+    return [f"{spelled(key)} = {_toml(value)}" for key, value in values.items()]
 
 
 def _toml(value: object) -> str:
@@ -185,11 +187,6 @@ def _curves(log: Path) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def _json(path: Path) -> dict[str, Any]:
     """A file's object; empty if there is none, or another value."""
     try:
@@ -205,16 +202,12 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _count(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else _plain(str(value))
+    return f"{value:,}" if isinstance(value, int) else _code(value)
 
 
 def _code(value: object) -> str:
+    """A value that Markdown and HTML take for nothing but text."""
     return f"`{_one(str(value)).replace('`', chr(39))}`"
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text."""
-    return "".join(f"\\{char}" if char in "\\`*_[]<>#&!" else char for char in _one(text))
 
 
 def _one(text: str) -> str:
