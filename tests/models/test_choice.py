@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from engine_parts import logprobs_of, make_engine, windowed_model  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
 from kgr1.models import choice  # noqa: E402
-from kgr1.models.choice import continuation_scores, token_logprobs, with_expected  # noqa: E402
+from kgr1.models.choice import continuation_scores, forced_tokens, token_logprobs, with_expected  # noqa: E402
 from kgr1.models.kv_cache import RowCache, attention_mask  # noqa: E402
 
 VOCABULARY = 50
@@ -255,6 +255,15 @@ def test_the_tokens_of_a_choice_are_as_probable_as_the_whole(choices: list[list[
         going_on = [s for s, one in zip(scores, choices, strict=True) if one[: len(ids)] == ids]
         wanted = torch.logsumexp(torch.stack(going_on), dim=0) - torch.logsumexp(scores, dim=0)
         assert sum(logprobs) == pytest.approx(float(wanted), abs=1e-9)
+
+
+@given(choices=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=2, max_size=8, unique_by=tuple))
+def test_a_token_is_forced_where_no_other_choice_would_go_on_otherwise(choices: list[list[int]]) -> None:
+    for chosen, ids in enumerate(choices):
+        others = [
+            {tuple(one[: place + 1]) for one in choices if one[:place] == ids[:place]} for place in range(len(ids))
+        ]
+        assert forced_tokens(choices, chosen) == [len(ways) == 1 for ways in others]
 
 
 # What else is expected of choices

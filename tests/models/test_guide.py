@@ -153,6 +153,28 @@ async def choose(
     return result
 
 
+@pytest.mark.parametrize("wanted", range(len(NAMES)))
+def test_the_tokens_of_a_name_count_as_chosen_only_up_to_where_it_is_the_only_one(
+    tiny_model: Path, wanted: int
+) -> None:
+    """As many as a model would have been asked for that chooses token by token."""
+    engine = make_engine(tiny_model)
+    known = [200.0 * (place == wanted) for place in range(len(NAMES))]
+
+    async def turn() -> Any:
+        row = await engine.open(engine.tokenizer.encode("Is it so?"), SamplingSettings())
+        return await engine.generate(row, 60, whole_names(known))
+
+    request = asyncio.run(turn())
+    assert engine.tokenizer.decode(request.ids) == f"{PREFIX}{NAMES[wanted]}</answer>"
+    names = [engine.tokenizer.encode(name, add_special_tokens=False) for name in NAMES]
+    name = names[wanted]
+    alike = [[other for other in names if other[:place] == name[:place]] for place in range(len(name))]
+    asked = sum(len({tuple(other[: place + 1]) for other in going}) > 1 for place, going in enumerate(alike))
+    assert 0 < asked < len(name)
+    assert len(request.ids) - request.forced == asked
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_choice_is_that_of_the_most_probable_whole(tiny_model: Path, attention: str) -> None:
     engine = make_engine(tiny_model, attention=attention)

@@ -11,6 +11,7 @@ Shapes: n continuations, N places of the tree, K of them that predict something,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -57,8 +58,7 @@ def _parts(choices: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 
 def _shared(left: Sequence[int], right: Sequence[int]) -> int:
     """How many beginnings two choices have in common, the empty one included and whole choices not."""
-    length = min(len(left), len(right))
-    return next((place + 1 for place in range(length) if left[place] != right[place]), length)
+    return min(_common(left, right) + 1, len(left), len(right))
 
 
 def _scores(
@@ -102,16 +102,27 @@ def token_logprobs(scores: torch.Tensor, choices: Sequence[Sequence[int]], chose
 
     Their sum is that of the whole choice.
     """
+    masses = [torch.logsumexp(scores[alive], dim=0) for alive in _alive(choices, chosen)]
+    return [min(float(after - before), 0.0) for before, after in pairwise(masses)]
+
+
+def forced_tokens(choices: Sequence[Sequence[int]], chosen: int) -> list[bool]:
+    """True for each token of ``choices[chosen]`` with which all choices that begin alike up to there go on."""
+    counts = _alive(choices, chosen).sum(dim=1).tolist()
+    return [before == after for before, after in pairwise(counts)]
+
+
+def _alive(choices: Sequence[Sequence[int]], chosen: int) -> torch.Tensor:
+    """(T + 1, n), True where a choice begins with the first t of the T tokens of the chosen one."""
     ids = choices[chosen]
-    alive = torch.ones(len(choices), dtype=torch.bool)
-    mass = torch.logsumexp(scores, dim=0)
-    logprobs = []
-    for place, token in enumerate(ids):
-        alive &= torch.tensor([len(other) > place and other[place] == token for other in choices])
-        left = torch.logsumexp(scores[alive], dim=0)
-        logprobs.append(min(float(left - mass), 0.0))
-        mass = left
-    return logprobs
+    alike = torch.tensor([_common(ids, other) for other in choices])
+    return alike >= torch.arange(len(ids) + 1)[:, None]
+
+
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many tokens two choices begin with alike."""
+    length = min(len(left), len(right))
+    return next((place for place in range(length) if left[place] != right[place]), length)
 
 
 def with_expected(scores: torch.Tensor, expected: Sequence[float | None]) -> torch.Tensor:

@@ -26,7 +26,7 @@ from kgr1.agent.policy import Grammar
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
 from kgr1.models.attention import masked_forward
-from kgr1.models.choice import continuation_scores, token_logprobs, with_expected
+from kgr1.models.choice import continuation_scores, forced_tokens, token_logprobs, with_expected
 from kgr1.models.draw import draw
 from kgr1.models.guide import Guide, Guides
 from kgr1.models.kv_cache import RowCache, context_limit
@@ -60,7 +60,7 @@ class Request:
     limit: int
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    forced: int = 0  # tokens that the grammar left no choice about
+    forced: int = 0  # tokens that the grammar, or a whole name chosen before, left no choice about
     guide: Guide | None = None
 
 
@@ -357,10 +357,14 @@ class Engine:
     def _choose(self, row: Row, choices: Sequence[Sequence[int]], expected: Sequence[float | None]) -> None:
         """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
         scores = with_expected(self._weigh(row, choices), expected)
-        (chosen,), logprobs = draw(scores[None], [row.sampling], [row.random])
-        _check(logprobs)
+        (chosen,), drawn = draw(scores[None], [row.sampling], [row.random])
+        _check(drawn)
         tempered = scores.cpu() / (row.sampling.temperature or 1.0)
-        for token, logprob in zip(choices[chosen], token_logprobs(tempered, choices, chosen), strict=True):
+        logprobs = token_logprobs(tempered, choices, chosen)
+        request = row.request
+        assert request is not None
+        request.forced += sum(forced_tokens(choices, chosen))
+        for token, logprob in zip(choices[chosen], logprobs, strict=True):
             self._append(row, token, logprob)
 
     def _weigh(self, row: Row, choices: Sequence[Sequence[int]]) -> torch.Tensor:
