@@ -24,6 +24,7 @@ from kgr1.cli.options import (
     SomeQuestions,
     Split,
     Subset,
+    Without,
     resolve_settings,
 )
 
@@ -53,6 +54,7 @@ def coldstart(
     graph: SomeGraph = None,
     questions: SomeQuestions = None,
     mixture: MixtureFile = None,
+    without: Without = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="The model to start from: folder, GGUF file or hub name."),
@@ -85,6 +87,7 @@ def coldstart(
         graph,
         questions,
         mixture,
+        without=without,
         split=split,
         subset=subset,
         limit=limit,

@@ -38,6 +38,7 @@ def open_material(
     questions: str | None,
     mixture: Path | None,
     *,
+    without: Sequence[str] | None,
     split: str | None,
     subset: str | None,
     limit: int | None,
@@ -46,6 +47,7 @@ def open_material(
 ) -> Iterator[Material]:
     """The training questions that the options of a command name, with their graph open.
 
+    ``without`` are parts of the mixture to leave out; what their dev and test splits ask about stays held out.
     Raises :class:`kgr1.errors.KGR1Error` in one sentence for what cannot be opened.
     """
     from kgr1.cli import runs
@@ -57,12 +59,16 @@ def open_material(
                 "a mixture names its own graphs and questions; leave out --graph, --questions, --split and --subset.",
                 param_hint="--mixture",
             )
-        with _opened(mixture, seed=seed, max_turns=max_turns) as mixed:
+        with _opened(mixture, without or (), seed=seed, max_turns=max_turns) as mixed:
             drawn = mixed.draw(limit or MIXED, seed)
             source = runs.question_record(drawn, source=str(mixture), limit=limit)
+            if without:
+                source["without"] = sorted(without)
             record = {"graph": runs.graph_record(str(mixture), mixed.family.info()), "questions": source}
             yield Material(mixed.family, drawn, record, mixed)
         return
+    if without:
+        raise typer.BadParameter("only parts of a --mixture can be left out.", param_hint="--without")
     if graph is None or questions is None:
         raise typer.BadParameter("give --graph and --questions, or a --mixture.", param_hint="--graph")
     asked = load_question_set(
@@ -86,14 +92,15 @@ def mind_times(questions: Sequence[Question], agent: AgentSettings) -> None:
 
 
 @contextmanager
-def _opened(path: Path, *, seed: int, max_turns: int) -> Iterator[Mixture]:
+def _opened(path: Path, without: Sequence[str], *, seed: int, max_turns: int) -> Iterator[Mixture]:
     from kgr1.cli.bars import busy
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.config import expand
     from kgr1.datasets.mixture import Source, load_recipe, mix
 
-    recipe = load_recipe(path)
+    recipe, left_out = load_recipe(path).leave_out(without)
     held_out = [question for spec in recipe.held_out for question in load_question_set(expand(spec))]
+    held_out += [q for part in left_out for q in _questions(part) if q.split != part.split]
     with ExitStack() as stack:
         graphs: dict[str, KnowledgeGraph] = {}
         sources: list[Source] = []

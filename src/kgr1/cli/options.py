@@ -44,6 +44,14 @@ MixtureFile = Annotated[
         help="A file that names several graphs with their questions, in place of --graph and --questions.",
     ),
 ]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="PART",
+        help="Leave out the parts of the mixture that this name or pattern fits, e.g. 'metaqa*'; repeatable.",
+    ),
+]
 SystemName = Literal[
     "agent",
     "agent-runs",

@@ -19,6 +19,7 @@ from kgr1.cli.options import (
     SomeQuestions,
     Split,
     Subset,
+    Without,
     resolve_settings,
 )
 
@@ -35,6 +36,7 @@ def ranker(
     graph: SomeGraph = None,
     questions: SomeQuestions = None,
     mixture: MixtureFile = None,
+    without: Without = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="The model whose embeddings it reads: folder or hub name."),
@@ -73,6 +75,7 @@ def ranker(
         graph,
         questions,
         mixture,
+        without=without,
         split=split,
         subset=subset,
         limit=limit,

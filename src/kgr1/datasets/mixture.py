@@ -87,6 +87,21 @@ class Recipe(Record):
 
     part: tuple[Part, ...] = Field(min_length=1)
 
+    def leave_out(self, names: Sequence[str]) -> tuple[Recipe, tuple[Part, ...]]:
+        """The recipe without the parts of these names or patterns (``metaqa*``), and those parts.
+
+        Raises :class:`DatasetError` for a name that no part has, and if no part is left.
+        """
+        for name in names:
+            if not any(fnmatchcase(part.name, name) for part in self.part):
+                known = ", ".join(part.name for part in self.part)
+                raise DatasetError(f"No part of the mixture is called '{name}'; there are {known}.", part=name)
+        out = tuple(part for part in self.part if any(fnmatchcase(part.name, name) for name in names))
+        left = tuple(part for part in self.part if part not in out)
+        if not left:
+            raise DatasetError("All parts of the mixture are left out; keep at least one.", parts=list(names))
+        return self.model_copy(update={"part": left}), out
+
 
 class Source(NamedTuple):
     """A part with its graph and the questions of its set, of all splits; none where they are to be made."""
