@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from kgr1.cli.coldstart import expert_trajectories
 from kgr1.cli.mixing import mind_times, open_material
@@ -23,7 +26,7 @@ def test_questions_are_made_of_the_dates_in_a_file(
         f'[[part]]\nname = "visits"\ngraph = "{tmp_path / "visits.tsv"}"\n'
         'generate = 40\nhops = [1]\nkinds = ["temporal", "chain"]\n'
     )
-    options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+    options = {"without": None, "split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
     with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
         kinds = [question.kind for question in material.questions]
         assert {"temporal", "chain"} == set(kinds)
@@ -43,7 +46,7 @@ def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
             f'[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
         )
         settings = Settings(coldstart=ColdstartSettings(trajectories=count, recovery_share=0.0))
-        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        options = {"without": None, "split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
         with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
             return [question.id for question, _ in expert_trajectories(material, settings)]
 
@@ -53,3 +56,45 @@ def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
     assert set(first) | set(second) == set(trajectories(0, 10))
     with pytest.raises(DatasetError, match="lower its skip"):
         trajectories(10_000, 4)
+
+
+def test_a_part_that_is_left_out_is_neither_learned_nor_forgotten(tmp_path: Path) -> None:
+    """The topics of its tests stay held out of what is made from other graphs."""
+    lines = [f"town {n}\tlies in\tland {n % 4}" for n in range(24)]
+    (tmp_path / "towns.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    asked = [
+        {"id": f"q{n}", "question": f"where is town {n}", "topic_entities": [f"town {n}"], "answers": [f"land {n % 4}"]}
+        | {"split": "test" if n % 2 else "train"}
+        for n in range(24)
+    ]
+    (tmp_path / "towns.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), "utf-8")
+    recipe = tmp_path / "mixture.toml"
+    towns = f'graph = "{tmp_path / "towns.tsv"}"'
+    recipe.write_text(
+        f'[[part]]\nname = "towns"\n{towns}\nquestions = "{tmp_path / "towns.jsonl"}"\n'
+        f'[[part]]\nname = "towns-walks"\n{towns}\ngenerate = 60\nhops = [1]\nkinds = ["chain"]\n'
+        '[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\n'
+    )
+
+    def material(*without: str) -> tuple[set[str], dict[str, Any]]:
+        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
+            return {topic for question in given.questions for topic in question.topics}, given.record["questions"]
+
+    topics, record = material("towns")
+    assert {f"town {n}" for n in range(0, 24, 2)} >= {topic for topic in topics if topic.startswith("town")} != set()
+    assert record["without"] == ["towns"]
+    topics, record = material("towns*")
+    assert not any(topic.startswith("town") for topic in topics)
+    assert "without" not in material()[1]
+    with pytest.raises(DatasetError, match="No part of the mixture is called 'films'; there are towns, towns-walks"):
+        material("films")
+    with pytest.raises(DatasetError, match="keep at least one"):
+        material("*")
+    with (
+        pytest.raises(typer.BadParameter, match="only parts of a --mixture"),
+        open_material(
+            "countries", "countries", None, without=["towns"], split=None, subset=None, limit=None, seed=0, max_turns=5
+        ),
+    ):
+        pass
