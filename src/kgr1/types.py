@@ -238,6 +238,11 @@ class Turn(Record):
     step: str = ""  # what a system other than the agent did here, such as "prune relations"; empty for the agent
 
     @property
+    def retrieved(self) -> bool:
+        """True for a step of a system other than the agent that asked the graph: no model wrote it."""
+        return bool(self.step) and self.query is not None
+
+    @property
     def shown_entities(self) -> tuple[str, ...]:
         """The entity results that the model saw in this turn, and the neighbours shown beside them."""
         return tuple(name for name, _ in self._shown())

@@ -7,9 +7,9 @@ from eval_episodes import asked, played, question
 
 from kgr1.evaluation.breakdowns import breakdowns, overview
 from kgr1.evaluation.costs import Session
-from kgr1.evaluation.results import Table, latex, markdown
+from kgr1.evaluation.results import Table, difference_table, latex, markdown
 from kgr1.evaluation.runs import Run
-from kgr1.types import Episode, ErrorCode
+from kgr1.types import Episode, ErrorCode, Turn
 
 
 def run_of(system: str, dataset: str, right: list[bool], **fields: object) -> Run:
@@ -42,6 +42,29 @@ def test_several_runs_count_as_their_union() -> None:
     assert rows == [["twice", "2", "66.7 %", "100.0 %", "20.00"]]
 
 
+def test_differences_and_hops_are_those_of_the_union_too() -> None:
+    """Two runs, one of which is right, against one run that is wrong."""
+    item = question(1, hops=2)
+    twice = [played(item, [name], sample=n, tokens=10) for n, name in enumerate(("Paris", "Rome"))]
+    runs = [Run.of([played(item, ["Rome"], tokens=5)], system="once", dataset="d")]
+    runs += [Run.of(twice, system="twice", dataset="d")]
+    _, header, rows = difference_table(runs)
+    found = dict(zip(header, rows[0], strict=True))
+    assert found["systems"] == "twice against once"
+    assert found["F1 (macro)"].startswith("+66.7 points")
+    assert found["generated tokens"].startswith("+15.00")
+    assert table(breakdowns(runs), "F1 by hops")[1][1][4].startswith("66.7 % [")
+
+
+def test_a_turn_is_what_a_model_wrote() -> None:
+    """Each query of another system is a record of its own, and no turn."""
+    wrote = Turn(text="prune", step="prune relations", generate_s=2.0)
+    asks = asked("Paris").model_copy(update={"step": "retrieve", "graph_s": 0.5})
+    episode = played(question(1), ["Paris"], turns=[asks, wrote, asks, asks])
+    run = Run.of([episode.model_copy(update={"turns": episode.turns[:-1]})], system="tog", dataset="d")
+    assert table(breakdowns([run]), "Mean seconds by turn")[1] == [["d", "tog", "1", "1", "2", "1.5"]]
+
+
 @pytest.mark.parametrize(("concurrency", "shown"), [([1, 1], [["d", "s", "5", "5.9", "3"]]), ([1, 8], []), ([], [])])
 def test_latency_is_that_of_questions_played_alone(concurrency: list[int], shown: list[list[str]]) -> None:
     run = run_of("s", "d", [True, True, False])
@@ -71,9 +94,17 @@ def test_tokens_by_kind() -> None:
     episode = played(question(1), ["x"])
     turn = episode.turns[-1].model_copy(update={"text": text, "token_ids": tuple(range(36))})
     episode = Episode.model_validate(episode.model_dump() | {"turns": (turn,), "prompt_ids": (1, 2, 3)})
-    header, rows = table(breakdowns([Run.of([episode], system="s", dataset="d")]), "Tokens")
+    tables = breakdowns([Run.of([episode], system="s", dataset="d")])
+    assert "Tokens of an episode by kind" in [title for title, _, _ in tables]
+    header, rows = table(tables, "Tokens")
     assert dict(zip(header, rows[0], strict=True))["system prompt"] == "3.0"
     assert float(rows[0][3]) + float(rows[0][4]) == pytest.approx(36)
+
+
+def test_characters_are_called_characters() -> None:
+    episode = played(question(1), ["x"]).model_copy(update={"prompt": "12345"})
+    tables = breakdowns([Run.of([episode], system="by hand", dataset="d")])
+    assert table(tables, "Tokens of an episode by kind, in characters for by hand")[1][0][2] == "5.0"
 
 
 def test_they_can_be_written() -> None:

@@ -63,6 +63,29 @@ def test_call_outcomes() -> None:
     assert call_outcomes(played(question(1), ["Paris"])) == {}
 
 
+def with_ledger(episode: Episode, **outcomes: int) -> Episode:
+    usage = episode.usage.model_copy(update={"graph_calls": sum(outcomes.values()), "graph_outcomes": outcomes})
+    return episode.model_copy(update={"usage": usage})
+
+
+def test_call_outcomes_are_those_of_the_ledger() -> None:
+    """A query about all that was found is one turn and several calls."""
+    turns = [asked("Paris"), asked("Rome"), Turn(text="hm")]
+    episode = with_ledger(played(question(1), ["Paris"], turns=turns), ok=9, KG_NO_RESULTS=3)
+    assert call_outcomes(episode) == {"result": 8, "repeated": 1, "KG_NO_RESULTS": 3, "not a query": 1}
+
+
+def test_steps_of_other_systems_are_no_failed_queries() -> None:
+    """What their method asks again is no repetition either."""
+    thinking = Turn(text="relations: capital", step="prune relations")
+    step = asked("Paris").model_copy(update={"step": "retrieve"})
+    episode = played(question(1), ["Paris"], turns=[thinking, step, thinking, step])
+    episode = with_ledger(episode.model_copy(update={"system": "tog"}), ok=2)
+    assert call_outcomes(episode) == {"result": 2}
+    alone = played(question(1), ["Paris"], turns=[thinking] * 7).model_copy(update={"system": "self-consistency"})
+    assert call_outcomes(alone) == {}
+
+
 def test_a_withheld_answer() -> None:
     nothing = said([]).model_copy(update={"withheld": ("Bern",)})
     assert cause(nothing) is Cause.WITHHELD

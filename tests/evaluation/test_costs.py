@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import thought
 
-from kgr1.evaluation.costs import Session, TokenKinds, mean_kinds, spread, throughput, token_kinds
+from kgr1.evaluation.costs import Session, TokenKinds, counts_tokens, mean_kinds, spread, throughput, token_kinds
 
 
 def test_tokens_by_kind() -> None:
@@ -37,6 +37,19 @@ def test_characters_where_there_are_no_tokens() -> None:
     found = token_kinds(episode)
     assert (found.prompt, found.observation) == (8, 5)
     assert (found.thought, found.action) == pytest.approx((18, 5))
+
+
+def test_a_system_that_writes_its_own_prompts_has_calls_and_replies() -> None:
+    step = asked("Paris").model_copy(update={"step": "retrieve"})
+    episode = played(question(1), ["Paris"], turns=[step], tokens=30)
+    assert counts_tokens(episode)
+    assert token_kinds(episode) == TokenKinds(read=300, reply=30)
+
+
+def test_the_prompts_of_several_runs_in_one_episode_are_what_is_left_of_their_contexts() -> None:
+    turn = thought("<answer>x</answer>", 20, answer="x").model_copy(update={"information_ids": (1, 2)})
+    episode = played(question(1), None, tokens=40).model_copy(update={"turns": (turn, turn)})
+    assert token_kinds(episode) == TokenKinds(prompt=3 * 40 - 44, action=40, observation=4)
 
 
 @given(st.lists(st.tuples(st.text(max_size=30), st.integers(0, 50)), max_size=6))

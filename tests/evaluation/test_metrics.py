@@ -47,6 +47,7 @@ def test_a_run_worked_by_hand() -> None:
             "valid_queries": 3 / 6,  # pooled over the turns that did not answer
             "generated_tokens": 150,
             "forced_tokens": 0,
+            "written_tokens": 150,
             "context_tokens": 450,
             "total_tokens": 1650,
             "graph_calls": 6 / 4,

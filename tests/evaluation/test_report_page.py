@@ -99,7 +99,7 @@ def test_what_the_page_says() -> None:
     assert titles == [
         "Differences between systems",
         "Efficiency of an episode",
-        "Accuracy against generated tokens",
+        "Accuracy against tokens written",
         "Accuracy by hops",
         "Seconds of an episode",
         "Seconds by turn",

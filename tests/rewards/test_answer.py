@@ -130,6 +130,16 @@ def test_ids_match_where_names_do_not() -> None:
         score_answers(["Lutetia"], [paris], ["Q90", None])
 
 
+def test_one_of_several_entities_with_a_label_is_right_where_the_gold_has_no_id() -> None:
+    """The graph shows them as ``label [id]``, and a question set that has no ids cannot mean a certain one."""
+    assert score_answers(["Paris [m.p1]"], gold("Paris"), ["m.p1"]).exact
+    both = score_answers(["Paris [m.p1]", "Paris [m.p2]"], gold("Paris"), ["m.p1", "m.p2"])
+    assert (both.matched, both.predicted) == (1, 2)
+    assert not score_answers(["Paris [m.p1]"], [GoldAnswer(label="Paris", id="m.p2")], ["m.p1"]).hit_any
+    assert not score_answers(["Paris [m.p1]"], gold("Paris"), [None]).hit_any  # the graph did not show this name
+    assert not score_answers(["Paris [m.p1]"], gold("Paris"), ["m.p2"]).hit_any
+
+
 def test_a_choice_is_made_for_the_best_total() -> None:
     # "Springfield" fits both; greedy matching would waste it on the entity that only the id can name.
     entities = [

@@ -18,6 +18,8 @@ from kgr1.types import ErrorCode
 OVERVIEW = ("f1", "hit1", "generated_tokens")
 KINDS = {
     "prompt": "system prompt",
+    "read": "prompts of its calls",
+    "reply": "replies",
     "thought": "thought",
     "action": "query or answer",
     "forced": "forced",
@@ -34,7 +36,7 @@ def breakdowns(runs: Sequence[Run]) -> list[Table]:
     """The tables of runs on any data sets, those without a row included."""
     columns = ["data set", "system"]
     parts = {
-        "Tokens of an episode by kind (characters for policies without token ids)": (token_parts(runs), "{:.1f}"),
+        "Tokens of an episode by kind" + _in_characters(runs): (token_parts(runs), "{:.1f}"),
         "Graph calls of an episode by outcome": (call_parts(runs), "{:.3f}"),
         "What became of the episodes": (cause_parts(runs), "{:.1f} %"),
     }
@@ -75,9 +77,19 @@ def overview(runs: Sequence[Run]) -> Table:
     return "Systems by data sets; several runs as their union", header, rows
 
 
+def _in_characters(runs: Sequence[Run]) -> str:
+    """Which systems write text without token ids, so that their characters are counted."""
+    names = ", ".join(dict.fromkeys(run.system for run in runs if not run.in_tokens))
+    return f", in characters for {names}" if names else ""
+
+
 def union_metric(run: Run, name: str) -> Metric | None:
     """The metric of the union of the runs where there are several, else that of the run."""
-    metrics = run.summary.metrics
+    return of_union(run.summary.metrics, name)
+
+
+def of_union(metrics: Mapping[str, Metric], name: str) -> Metric | None:
+    """That of the union of several runs, if it is there."""
     return metrics.get(f"union_{name}", metrics.get(name))
 
 
@@ -108,11 +120,11 @@ def _by_data_set(runs: Iterable[Run], rows: Callable[[Sequence[Run]], Rows]) -> 
 
 
 def hop_rows(runs: Sequence[Run]) -> Rows:
-    """System, hops, number of questions, F1 with its interval."""
+    """System, hops, number of questions, F1 with its interval; with several runs, of their union."""
     found = []
     for run in runs:
         for hop, part in run.summary.by_hops.items():
-            f1 = part.metrics.get("f1")
+            f1 = of_union(part.metrics, "f1")
             if f1 is not None:
                 found.append([run.system, hop, str(part.questions), f"{shown('f1', f1.value)} {interval('f1', f1)}"])
     return found
@@ -138,6 +150,7 @@ def turn_rows(runs: Sequence[Run]) -> Rows:
         [run.system, str(n), str(t.turns), seconds(t.generate_s / t.turns), seconds(t.graph_s / t.turns)]
         for run in runs
         for n, t in enumerate(run.turn_times, start=1)
+        if t.turns
     ]
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 
+from kgr1.agent.ledger import OK
 from kgr1.rewards.answer import normalise
 from kgr1.rewards.outcome import answer_score, v_ret
 from kgr1.rewards.turn import asked_before
-from kgr1.types import Episode, StopReason
+from kgr1.types import Episode, Observation, StopReason, Turn
+
+AGENT = "agent"
+"""What episodes of a single run of the agent have for their system."""
+
+AGENT = "agent"
+"""The system of an episode that is one run of the agent."""
 
 
 class Cause(StrEnum):
@@ -66,19 +74,34 @@ def _from_the_graph(episode: Episode) -> bool:
 
 
 OUTCOMES = ("result", "repeated", "not a query")
-"""Outcomes of a turn that did not answer, besides the codes of :class:`kgr1.types.ErrorCode`."""
+"""Outcomes besides the codes of :class:`kgr1.types.ErrorCode`."""
 
 
 def call_outcomes(episode: Episode) -> Counter[str]:
-    """How the turns that did not answer ended: with a result, a result asked for before, an error code, or no query."""
-    counts: Counter[str] = Counter()
-    for place, turn in enumerate(episode.turns):
-        if turn.answer is not None:
-            continue
-        if turn.observation is None:
-            counts["not a query"] += 1
-        elif turn.observation.error is not None:
-            counts[turn.observation.error.value] += 1
-        else:
-            counts["repeated" if asked_before(turn, episode.turns[:place]) else "result"] += 1
-    return counts
+    """How the calls of the graph ended: with a result, a result asked for before, or an error code.
+
+    They are those of the ledger; a query about all that was found makes several. Beside them stand the turns of the
+    agent that were neither a query nor an answer. What was asked before is said of the agent's single runs alone: other
+    systems ask as their method prescribes, and several runs do not know of each other.
+    """
+    turns = episode.turns
+    counts = Counter(episode.usage.graph_outcomes) or _outcomes_of(turns)  # an old record has none
+    counts["result"] += counts.pop(OK, 0)
+    asked = [(place, turn) for place, turn in enumerate(turns) if turn.answer is None and not turn.step]
+    counts["not a query"] = sum(turn.observation is None for _, turn in asked)
+    if episode.system == AGENT:
+        again = [turn for place, turn in asked if _succeeded(turn.observation) and asked_before(turn, turns[:place])]
+        calls = sum(max(1, sum(map(_succeeded, turn.parts))) for turn in again)
+        counts["repeated"] = min(calls, counts["result"])
+        counts["result"] -= counts["repeated"]
+    return +counts
+
+
+def _outcomes_of(turns: Sequence[Turn]) -> Counter[str]:
+    """One call a turn."""
+    seen = [turn.observation for turn in turns if turn.observation is not None]
+    return Counter(OK if found.error is None else found.error.value for found in seen)
+
+
+def _succeeded(observation: Observation | None) -> bool:
+    return observation is not None and observation.error is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kgr1.errors import EvaluationError
-from kgr1.evaluation.bootstrap import RESAMPLES, Metric, estimate, estimate_difference
+from kgr1.evaluation.bootstrap import RESAMPLES, Column, Metric, estimate, estimate_difference
 from kgr1.evaluation.metrics import METRIC_VERSION, EpisodeRow, columns, group_rows
 from kgr1.types import Episode, Record
 
@@ -33,14 +33,24 @@ def compare(
 
 
 def compare_rows(
-    before: Iterable[EpisodeRow], after: Iterable[EpisodeRow], *, seed: int = 0, resamples: int = RESAMPLES
+    before: Iterable[EpisodeRow],
+    after: Iterable[EpisodeRow],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    unions: bool = False,
 ) -> Comparison:
-    """Like :func:`compare`, of episodes that were scored already."""
+    """Like :func:`compare`, of episodes that were scored already.
+
+    With ``unions`` a side that has several runs of each question counts as one N-run search under the plain names.
+    """
     old, new = group_rows(before), group_rows(after)
     shared = [key for key in old if key in new]  # sorted, as group_rows returns them
     if not shared:
         raise EvaluationError("The two runs share no question; compare runs on the same question set.")
-    old_columns, new_columns = columns([old[key] for key in shared]), columns([new[key] for key in shared])
+    old_columns, new_columns = (columns([side[key] for key in shared]) for side in (old, new))
+    if unions:
+        old_columns, new_columns = _as_unions(old_columns), _as_unions(new_columns)
     return Comparison(
         seed=seed,
         resamples=resamples,
@@ -51,3 +61,8 @@ def compare_rows(
         after=estimate(new_columns, seed=seed, resamples=resamples),
         difference=estimate_difference(old_columns, new_columns, seed=seed, resamples=resamples),
     )
+
+
+def _as_unions(found: dict[str, Column]) -> dict[str, Column]:
+    """The columns with those of the union in the place of the mean over the runs, where there are both."""
+    return {name: found.get(f"union_{name}", column) for name, column in found.items()}

@@ -16,10 +16,13 @@ class TokenKinds(Record):
 
     ``prompt`` is the system prompt with the question, ``thought`` and ``action`` what the model chose to write,
     ``forced`` what the grammar of a guided turn left no choice about, and ``observation`` what the graph's answers
-    added.
+    added. A system other than the agent has only ``read``, the prompts of all its calls with what they show of the
+    graph, and ``reply``, what the model wrote.
     """
 
     prompt: float = 0.0
+    read: float = 0.0
+    reply: float = 0.0
     thought: float = 0.0
     action: float = 0.0
     forced: float = 0.0
@@ -53,8 +56,13 @@ class Throughput(Record):
 
 
 def counts_tokens(episode: Episode) -> bool:
-    """True if the episode was played with token ids, so that its parts can be counted in tokens."""
-    return bool(episode.prompt_ids) or any(turn.token_ids for turn in episode.turns)
+    """True if the parts of an episode can be counted in tokens: it has token ids, or its parts are whole calls."""
+    return bool(episode.prompt_ids) or any(turn.token_ids for turn in episode.turns) or _calls_apart(episode)
+
+
+def _calls_apart(episode: Episode) -> bool:
+    """True for a system that writes a prompt for each call, whose tokens the ledger has."""
+    return any(turn.step for turn in episode.turns) and episode.usage.prompt_tokens > 0
 
 
 def token_kinds(episode: Episode) -> TokenKinds:
@@ -64,6 +72,8 @@ def token_kinds(episode: Episode) -> TokenKinds:
     Its forced tokens, of which only the number is known, are among those with the log-probability 0, and are taken from
     both parts in proportion to these.
     """
+    if _calls_apart(episode):
+        return TokenKinds(read=episode.usage.prompt_tokens, reply=episode.usage.generated_tokens)
     by_token = counts_tokens(episode)
     thought = action = forced = observation = 0.0
     for turn in episode.turns:
@@ -76,6 +86,8 @@ def token_kinds(episode: Episode) -> TokenKinds:
         forced += sum(given)
         observation += len(turn.information_ids) if by_token else len(turn.information)
     prompt = float(len(episode.prompt_ids) if by_token else len(episode.prompt))
+    if by_token and not prompt:  # several runs in one episode, whose prompts are no longer there
+        prompt = max(0.0, episode.usage.context_tokens - thought - action - forced - observation)
     return TokenKinds(prompt=prompt, thought=thought, action=action, forced=forced, observation=observation)
 
 

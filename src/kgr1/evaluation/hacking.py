@@ -35,7 +35,7 @@ class Count(NamedTuple):
 
 def invented_information(episode: Episode) -> Count:
     """Turns in which the model wrote an ``<information>`` block itself, of the turns that it wrote."""
-    written = [turn for turn in episode.turns if not (turn.step and turn.query is not None)]
+    written = [turn for turn in episode.turns if not turn.retrieved]
     return Count(sum(bool(_INFORMATION.search(turn.text)) for turn in written), len(written))
 
 

@@ -22,8 +22,9 @@ from kgr1.rewards.outcome import outcome_reward
 from kgr1.rewards.vote import count_votes
 from kgr1.types import Episode, GoldAnswer, Record, StopReason
 
-METRIC_VERSION = 1
-"""Goes up whenever a definition below changes; saved with every summary."""
+METRIC_VERSION = 2
+"""Goes up whenever a definition below changes; saved with every summary. 2: in ``generated_tokens`` a whole name counts
+only up to where it is the only one left, and ``label [id]`` matches a gold entity that has no id."""
 
 Key = tuple[str, str, str]
 """Dataset, split and id of a question."""
@@ -41,6 +42,7 @@ _EPISODE_METRICS: dict[str, Callable[[EpisodeRow], float]] = {
     "fallback": lambda row: float(row.fallback),
     "generated_tokens": lambda row: row.generated_tokens,
     "forced_tokens": lambda row: row.forced_tokens,
+    "written_tokens": lambda row: row.generated_tokens + row.forced_tokens,
     "context_tokens": lambda row: row.context_tokens,
     "total_tokens": lambda row: row.total_tokens,
     "graph_calls": lambda row: row.graph_calls,
@@ -85,7 +87,7 @@ class EpisodeRow:
         answered = episode.stop is StopReason.ANSWERED
         # Other systems than the agent have turns that are not meant to ask the graph, and some that no model wrote.
         asked = [turn for turn in episode.turns if turn.answer is None and not (turn.step and turn.query is None)]
-        retrieved = [turn for turn in episode.turns if turn.step and turn.query is not None]
+        retrieved = [turn for turn in episode.turns if turn.retrieved]
         return cls(
             key=question_key(episode),
             sample=episode.sample,
@@ -244,13 +246,14 @@ def _steps(most: int) -> list[int]:
 
 def _union_columns(questions: Sequence[list[EpisodeRow]]) -> dict[str, list[float]]:
     """All samples of a question as one N-run search; its tokens are the sum over the runs."""
-    names = ("f1", "hit1", "hit_any", "em", "retrieval", "generated_tokens")
+    names = ("f1", "hit1", "hit_any", "em", "retrieval", "generated_tokens", "forced_tokens", "written_tokens")
     values: dict[str, list[float]] = {f"union_{name}": [] for name in names}
     for samples in questions:
         score = score_answers(*_with_gold(samples))
         parts = (score.f1, score.hit1, score.hit_any, score.exact)
-        tokens = sum(row.generated_tokens for row in samples)
-        for name, value in zip(names, (*parts, max(row.retrieved for row in samples), tokens), strict=True):
+        retrieved = max(row.retrieved for row in samples)
+        generated, forced = (sum(row.generated_tokens for row in samples), sum(row.forced_tokens for row in samples))
+        for name, value in zip(names, (*parts, retrieved, generated, forced, generated + forced), strict=True):
             values[f"union_{name}"].append(float(value))
     return values
 

@@ -24,6 +24,7 @@ LABELS = {
     "model_calls": "model calls",
     "generated_tokens": "generated tokens",
     "forced_tokens": "forced tokens",
+    "written_tokens": "tokens written",
     "context_tokens": "tokens in the final context",
     "total_tokens": "total tokens (prompt + completion, all calls)",
     "seconds": "seconds per episode",

@@ -21,7 +21,7 @@ def tables(results: Sequence[CellResult]) -> list[Table]:
     """The accuracy table (the union of the runs where there are several) and the efficiency table."""
     finished = [result for result in results if result.status == "finished"]
     accuracy = [
-        [r.dataset, r.system, *(_with_interval(r, _of_runs(r, n)) for n in ACCURACY), str(_runs(r)), str(r.questions)]
+        [r.dataset, r.system, *(_accuracy(r, name) for name in ACCURACY), str(_runs(r)), str(r.questions)]
         for r in finished
     ]
     header = ["data set", "system", *(label(name) for name in ACCURACY), "runs", "questions"]
@@ -54,10 +54,10 @@ def difference_table(runs: Sequence[Run]) -> Table:
 
 
 def pair(first: Run, second: Run) -> Comparison | None:
-    """second - first over the questions that both have; None if there are none."""
+    """second - first over the questions that both have, several runs as their union; None if there are none."""
     if not {row.key for row in first.rows} & {row.key for row in second.rows}:
         return None
-    return compare_rows(first.rows, second.rows)
+    return compare_rows(first.rows, second.rows, unions=True)
 
 
 def _differences(found: Comparison) -> list[str]:
@@ -84,6 +84,13 @@ def _of_runs(result: CellResult, name: str) -> str:
 def _with_interval(result: CellResult, name: str) -> str:
     metric = result.metrics.get(name)
     return "-" if metric is None else f"{shown(name, metric.value)} {interval(name, metric)}"
+
+
+def _accuracy(result: CellResult, name: str) -> str:
+    """A metric of the union of the runs; behind generated tokens how many more were forced."""
+    text = _with_interval(result, _of_runs(result, name))
+    forced = result.metrics.get(_of_runs(result, "forced_tokens")) if name == "generated_tokens" else None
+    return text if forced is None or not forced.value else f"{text} (+{shown('forced_tokens', forced.value)} forced)"
 
 
 def _value(result: CellResult, name: str) -> str:

@@ -26,7 +26,11 @@ SHOWN_CHARS = 4000
 
 @dataclass
 class TurnTimes:
-    """Seconds of the turns with one number, summed over the episodes that came so far."""
+    """Seconds of the turns with one number, summed over the episodes that came so far.
+
+    A turn is what a model wrote; what other systems than the agent ask the graph in steps of its own belongs to the
+    turn before, or to the first one.
+    """
 
     turns: int = 0
     generate_s: float = 0.0
@@ -98,18 +102,24 @@ class Run:
         self.in_tokens = self.in_tokens and counts_tokens(episode)
         self.seconds.append(episode.usage.seconds)
         self.failed += episode.stop in (StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR)
-        for number, turn in enumerate(episode.turns):
-            if number == len(self.turn_times):
-                self.turn_times.append(TurnTimes())
-            times = self.turn_times[number]
-            times.turns += 1
-            times.generate_s += turn.generate_s
-            times.graph_s += turn.graph_s
+        self._time(episode)
         place = _place(row.key)
         if place in self.examples or len(self.examples) < examples or (examples and place < max(self.examples)):
             self.examples.setdefault(place, []).append(_example(episode, row))
             if len(self.examples) > examples:
                 del self.examples[max(self.examples)]
+
+    def _time(self, episode: Episode) -> None:
+        number = -1
+        for turn in episode.turns:
+            number += not turn.retrieved
+            place = max(number, 0)
+            if place == len(self.turn_times):
+                self.turn_times.append(TurnTimes())
+            times = self.turn_times[place]
+            times.turns += not turn.retrieved
+            times.generate_s += turn.generate_s
+            times.graph_s += turn.graph_s
 
 
 def _judged(path: Path, episodes: int) -> dict[str, Metric]:

@@ -123,9 +123,10 @@ def substring_retrieval(episode: Episode) -> float:
     """1 if any gold label is a substring of a text that the graph's answers put before the model.
 
     Relation names and error sentences count, and so does a label inside a longer word: this is the loose check of the
-    released implementation, which ``retrieval`` replaces.
+    released implementation, which ``retrieval`` replaces. Of a system that writes prompts of its own, the text is the
+    names of the entities in them.
     """
-    texts = [normalise(turn.information) for turn in episode.turns if turn.information]
+    texts = [normalise(turn.information or "\n".join(turn.shown_entities)) for turn in episode.turns]
     return float(any(label in text for label in _labels(episode.question.answers) for text in texts))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kgr1.errors import MissingExtraError
 from kgr1.evaluation.bootstrap import Metric
-from kgr1.evaluation.breakdowns import union_metric
+from kgr1.evaluation.breakdowns import of_union, union_metric
 from kgr1.evaluation.costs import spread
 from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import Run
@@ -102,10 +102,10 @@ def _errors(metric: Metric, scale: float) -> list[list[float]]:
 
 
 def accuracy_by_tokens(runs: Sequence[Run], into: list[str]) -> None:
-    """F1 against generated tokens, both with their intervals."""
+    """F1 against all tokens that were written, both with their intervals."""
     with _axes(3.4, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
-            f1, tokens = union_metric(run, "f1"), union_metric(run, "generated_tokens")
+            f1, tokens = union_metric(run, "f1"), union_metric(run, "written_tokens")
             if f1 is None or tokens is None:
                 continue
             axes.errorbar(
@@ -119,7 +119,7 @@ def accuracy_by_tokens(runs: Sequence[Run], into: list[str]) -> None:
                 capsize=2,
                 label=name_of(run),
             )
-        axes.set_xlabel("generated tokens of a question")
+        axes.set_xlabel("tokens written for a question, generated and forced")
         axes.set_ylabel("F1, %")
         axes.set_ylim(-3, 103)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
@@ -133,7 +133,7 @@ def accuracy_by_hops(runs: Sequence[Run], into: list[str]) -> None:
     width = 0.8 / len(runs)
     with _axes(3.0, [name_of(run) for run in runs], into) as axes:
         for number, run in enumerate(runs):
-            found = [(place, run.summary.by_hops[hop].metrics.get("f1")) for place, hop in enumerate(hops)
+            found = [(place, of_union(run.summary.by_hops[hop].metrics, "f1")) for place, hop in enumerate(hops)
                      if hop in run.summary.by_hops]  # fmt: skip
             bars = [(place, metric) for place, metric in found if metric is not None]
             axes.bar(
