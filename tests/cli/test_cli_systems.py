@@ -28,7 +28,7 @@ def test_a_system_on_a_server(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
         assert "| model calls | 8.00 |" in result.stdout
         assert server.headers[0]["authorization"] == f"Bearer {KEY}"
         settings = json.loads((out / "run.json").read_text())["settings"]
-        assert settings["policy"] == {"name": f"{server.url}#small"}
+        assert settings["policy"] == {"name": "small", "server": server.url}
         assert (settings["system"], settings["baseline"]["samples"]) == ("self-consistency", 8)
         assert KEY not in (out / "run.json").read_text() + (out / "episodes.jsonl").read_text()
         episodes = list(read_episodes(out / "episodes.jsonl"))

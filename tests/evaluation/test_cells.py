@@ -12,7 +12,7 @@ import pytest
 from eval_episodes import asked, played, question
 from report_runs import failed
 
-from kgr1.errors import EvaluationError, GraphServerError
+from kgr1.errors import EvaluationError, GraphError, GraphServerError
 from kgr1.evaluation.cells import CELL_FILE, CellResult, cell_folder, collect, giving_up, run_cells
 from kgr1.evaluation.metrics import Summary
 from kgr1.evaluation.recipe import Cell, DataSet, Recipe, SystemSpec, cells
@@ -111,6 +111,30 @@ def test_a_failed_cell_goes_on_later(tmp_path: Path) -> None:
     errors = run_cells(RECIPE, tmp_path, [cell], changed)
     assert "was made with other settings: samples is 1 there and 3 now" in errors[cell]
     assert (cell_folder(tmp_path, cell) / "summary.json").exists()
+
+
+def test_a_finished_cell_keeps_its_numbers_when_its_graph_is_not_there(tmp_path: Path) -> None:
+    cell = Cell(dataset="a", system="good")
+    assert run_cells(RECIPE, tmp_path, [cell], play) == {}
+    before = collect(RECIPE, tmp_path, {})[0][0]
+
+    def gone(cell: Cell, folder: Path) -> Summary:
+        raise GraphError("There is no graph at films.kg.")
+
+    errors = run_cells(RECIPE, tmp_path, [cell], gone)
+    results, runs = collect(RECIPE, tmp_path, errors)
+    assert (results[0].status, results[0].metrics) == ("finished", before.metrics)
+    assert [run.system for run in runs] == ["good"]
+    assert "a/good could not be opened again; its numbers are those it had: There is no graph" in problems(results)[0]
+
+    # What is known to be of other settings, or incomplete now, does not count as finished.
+    def other(cell: Cell, folder: Path) -> Summary:
+        raise EvaluationError("The folder was made with other settings.")
+
+    errors = run_cells(RECIPE, tmp_path, [cell], other)
+    assert collect(RECIPE, tmp_path, errors)[0][0].status == "failed"
+    assert run_cells(RECIPE, tmp_path, [cell], play) == {}
+    assert collect(RECIPE, tmp_path, {})[0][0].metrics == before.metrics
 
 
 def test_a_dead_server_ends_the_cell(tmp_path: Path) -> None:

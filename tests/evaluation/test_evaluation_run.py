@@ -213,6 +213,13 @@ def test_episodes_of_a_newer_metric_version_are_summarised_again(tmp_path: Path)
     assert run(tmp_path, Scripted()) == first
 
 
+def test_a_model_may_come_back_at_another_address(tmp_path: Path) -> None:
+    first = run(tmp_path, Scripted(), settings={"policy": {"name": "m", "server": "http://127.0.0.1:1/v1"}})
+    assert run(tmp_path, Scripted(), settings={"policy": {"name": "m", "server": "http://127.0.0.1:2/v1"}}) == first
+    with pytest.raises(EvaluationError, match=r'settings\.policy\.name is "m" there and "n" now'):
+        run(tmp_path, Scripted(), settings={"policy": {"name": "n", "server": "http://127.0.0.1:1/v1"}})
+
+
 def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()

@@ -13,8 +13,16 @@ from judge_server import judge_server, same_name
 from sklearn.metrics import cohen_kappa_score
 
 from kgr1.errors import EvaluationError
-from kgr1.evaluation.agreement import agreement, summarise_judge
-from kgr1.evaluation.judge import BATCH, PROMPT_VERSION, Judged, JudgeSettings, Tally, judge, read_bits
+from kgr1.evaluation.agreement import (
+    JUDGE_FILE,
+    JUDGE_METRICS,
+    Judgement,
+    agreement,
+    digest,
+    find_judgement,
+    summarise_judge,
+)
+from kgr1.evaluation.judge import BATCH, PROMPT_VERSION, Judged, JudgeSettings, Tally, judge, matter_of, read_bits
 from kgr1.evaluation.verdicts import VerdictBook
 from kgr1.types import Episode, GoldAnswer, StopReason
 
@@ -105,6 +113,44 @@ def test_what_cannot_be_read_is_counted_and_not_asked_again(tmp_path: Path) -> N
         assert len(server.requests) == 1
     summary = summarise_judge(judged, model="m", prompt_version=PROMPT_VERSION)
     assert (summary.unread, summary.metrics["judge_recall"].value, summary.entities.n) == (2, 0.0, 0)
+    assert tuple(summary.metrics) == JUDGE_METRICS
+
+
+def test_what_is_judged_is_told_apart() -> None:
+    base = played(question(1, ["Paris", "Rome"]), ["Rome"])
+    texts = base.question.model_copy(update={"text": "another?"})
+    others = [
+        played(question(2, ["Paris", "Rome"]), ["Rome"]),
+        played(question(1, ["Paris", "Rome"]), ["Rome"], sample=1),
+        played(question(1, ["Paris", "Rome"]), ["rome"]),
+        played(question(1, ["Paris", "Rome"]), []),
+        played(question(1, ["Paris"]), ["Rome"]),
+        played(texts, ["Rome"]),
+    ]
+    assert len({matter_of(each) for each in (base, *others)}) == 1 + len(others)
+    # How the answers were found is no matter; nor are answers of an episode that did not end with one.
+    assert matter_of(played(question(1, ["Paris", "Rome"]), ["Rome"], ids=["Q220"], tokens=5)) == matter_of(base)
+    failed = played(question(1, ["Paris", "Rome"]), ["Rome"], stop=StopReason.POLICY_ERROR)
+    assert matter_of(failed) == matter_of(others[3])
+    matters = [matter_of(each) for each in others]
+    assert digest(matters) == digest(matters[::-1])
+    assert digest(matters) != digest(matters[1:])
+
+
+def test_a_file_that_judged_other_answers_is_told(tmp_path: Path) -> None:
+    run = [played(question(n, ["Paris"]), ["Paris"]) for n in range(3)]
+    with judge_server() as server:
+        judged, _ = ask(run, tmp_path / "v.jsonl", server.url)
+    journal, matters = tmp_path / "episodes.jsonl", [matter_of(one) for one in run]
+    assert find_judgement(journal, iter(())) == Judgement()  # nobody judged
+    summary = summarise_judge(judged[::-1], model="m", prompt_version=PROMPT_VERSION, seed=3)
+    (tmp_path / JUDGE_FILE).write_text(summary.model_dump_json())
+    assert find_judgement(journal, matters) == Judgement(summary)
+    assert (summary.seed, summary.matters) == (3, digest(matters))
+    told = find_judgement(journal, [*matters[:2], matter_of(played(question(2, ["Paris"]), ["Rome"]))])
+    assert told.summary is None
+    assert f"{tmp_path / JUDGE_FILE} judged other answers than those in episodes.jsonl" in told.problem
+    assert "Run 'kgr1 judge' on this run" in told.problem
 
 
 def test_long_lists_go_in_parts(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from eval_episodes import played, question
 from report_runs import HOSTILE, hostile_runs
 
 from kgr1.evaluation.agreement import summarise_judge
-from kgr1.evaluation.judge import Judged
+from kgr1.evaluation.judge import Judged, matter_of
 from kgr1.evaluation.page import build_page, charts
 from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import SHOWN_CHARS, Run
@@ -161,10 +162,23 @@ def test_long_texts_and_many_questions_are_cut() -> None:
 def test_the_judge_is_shown_where_it_judged_these_episodes(tmp_path: Path) -> None:
     episodes = [played(question(n)) for n in range(3)]
     (tmp_path / "episodes.jsonl").write_text("".join(e.model_dump_json() + "\n" for e in episodes))
-    judged = [Judged(("", "", f"q{n}"), 0, (1,), (1,)) for n in range(3)]
-    for count, shown in ((3, True), (2, False)):
-        summary = summarise_judge(judged[:count], model="m", prompt_version=1)
+    judged = [Judged(("", "", f"q{n}"), 0, matter_of(one), (1,), (1,)) for n, one in enumerate(episodes)]
+    other = [replace(one, matter=matter_of(played(question(n), ["Rome"]))) for n, one in enumerate(judged)]
+    # The same questions with other answers are as many episodes, and not these.
+    for verdicts, problem in ((judged, ""), (judged[:2], "other answers"), (other, "other answers")):
+        summary = summarise_judge(verdicts, model="m", prompt_version=1)
         (tmp_path / "judge.json").write_text(summary.model_dump_json())
         run = Run.load(tmp_path, system="s")
-        assert ("judge_recall" in run.more_metrics) is shown
-        assert ("LLM judge" in build_page("", [run])) is shown
+        assert ("judge_recall" in run.more_metrics) is (not problem)
+        assert ("LLM judge" in build_page("", [run])) is (not problem)
+        assert problem in run.judge_problem
+        assert bool(run.judge_problem) is bool(problem)
+    # What an earlier version wrote does not say what it judged.
+    old = summarise_judge(judged, model="m", prompt_version=1).model_dump(exclude={"matters", "seed"})
+    for text, problem in ((json.dumps(old), "earlier version"), ("{", "is damaged")):
+        (tmp_path / "judge.json").write_text(text)
+        run = Run.load(tmp_path, system="s")
+        assert run.judged == {}
+        assert problem in run.judge_problem
+    (tmp_path / "judge.json").unlink()
+    assert Run.load(tmp_path, system="s").judge_problem == ""

@@ -128,7 +128,9 @@ def test_no_single_parse_is_better(answers: list[str], gold: list[str], data: st
     assert exact <= (score == 1.0)
     line = episode.model_dump_json()
     assert Episode.model_validate_json(line) == episode
-    assert ("parses" in json.loads(line)["question"]) is bool(parses)  # one reading leaves no trace in what older versions read
+    assert ("parses" in json.loads(line)["question"]) is bool(
+        parses
+    )  # one reading leaves no trace in what older versions read
 
 
 def test_parses_are_positions_of_answers() -> None:

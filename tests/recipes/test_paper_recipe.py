@@ -46,7 +46,19 @@ SIZES = {
 """All that is changed in the settings of the recipe."""
 
 SMALLER = [word for key, value in SIZES.items() for word in ("--set", f"{key}={value}")]
-ONLY = ["--only", "cwq/vanilla", "--only", "cwq/KG-R1 on CWQ*", "--only", "webqsp/KG-R1 on CWQ, 1 run"]
+PLANNER = [word for key, value in {"trajectories": 4, "epochs": 1, "batch_size": 4, "micro_batch_size": 2}.items()
+           for word in ("--set", f"coldstart.{key}={value}")]  # fmt: skip
+ONLY = [
+    "--only",
+    "cwq/vanilla",
+    "--only",
+    "cwq/RoG, tuned planner*",
+    "--only",
+    "cwq/KG-R1 on CWQ*",
+    "--only",
+    "webqsp/KG-R1 on CWQ, 1 run",
+]
+SMALLER_BY_COMMAND = {"train": SMALLER, "evaluate": SMALLER, "compare": ONLY, "coldstart": PLANNER}
 FACTS = [list(fact) for fact in SMALL] + [["m.0x1", "has", "Ann"]]
 AGENT = AgentSettings(prompt="paper", **{key.partition(".")[2]: size for key, size in SIZES.items() if key[0] == "a"})
 
@@ -91,7 +103,7 @@ def commands(*sections: str) -> Iterator[list[str]]:
 
 def perform(words: Sequence[str]) -> str:
     """Run one command in the current folder; what it printed."""
-    smaller = SMALLER if {"train", "evaluate"} & set(words) else ONLY if "compare" in words else []
+    smaller = next((more for word, more in SMALLER_BY_COMMAND.items() if word in words), [])
     if words[:2] == ["kgr1", "data"] and words[4:5] == ["hub"]:
         write_hub(Path("hub"), words[3])
     if words[0] == "kgr1":
@@ -195,6 +207,16 @@ def test_the_first_step_and_its_checkpoint(place: Path, run: str) -> None:
 
 
 @pytest.mark.slow
+def test_the_planner(place: Path) -> None:
+    record = json.loads((place / "runs" / "paper-planner" / "run.json").read_text())
+    assert (record["command"], record["model"]) == ("coldstart --planner", MODEL)
+    assert record["settings"]["coldstart"]["learning_rate"] == 2e-5
+    assert len(log(place / "runs" / "paper-planner")) >= 1
+    before, after = weights(place / MODEL), weights(place / "runs" / "paper-planner" / "policy")
+    assert any(bool((after[name] != before[name]).any()) for name in before)
+
+
+@pytest.mark.slow
 def test_only_sizes_were_changed(place: Path) -> None:
     wanted = flat(read_toml(RECIPE, "recipe"))
     for run in ("paper-webqsp-3b", "paper-cwq-3b"):
@@ -223,7 +245,7 @@ def test_the_comparison(place: Path) -> None:
     out = place / "runs" / "paper-compare"
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     finished = {f"{line['dataset']}/{line['system']}" for line in lines if line["status"] == "finished"}
-    assert len(finished) == 5
+    assert len(finished) == 7
     table = (out / "table.md").read_text()
     for phrase in ("cwq: F1 (macro)", "all questions: Hit@1", "## Latency of single questions", "one at a time"):
         assert phrase in table, phrase

@@ -133,9 +133,15 @@ def check_sampling(*names: str | None) -> None:
 
 
 def describe(name: str, client: ModelClient | None = None, *, dtype: str = "auto") -> dict[str, str]:
-    """What a run records about a model; of one behind an address, what the server calls it."""
+    """What a run records about a model; of one behind an address, what the server calls it.
+
+    The address may be another one when the run goes on: servers come back elsewhere.
+    """
+    from kgr1.evaluation.run import ADDRESS
+
     if is_url(name):
-        return {"name": client.name if client is not None else name}
+        address, _, model = (client.name if client is not None else name).partition("#")
+        return {"name": model, ADDRESS: address}
     return {"name": portable_name(name), "dtype": placement(dtype)[1], "weights": fingerprint(name)}
 
 

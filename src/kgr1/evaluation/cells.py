@@ -88,7 +88,7 @@ def run_cells(
     """Play the chosen cells one after the other; returns the errors of those that failed.
 
     ``play`` evaluates a cell into its folder, going on with what is there. Whatever it raises is the failure of that
-    cell alone.
+    cell alone. A cell that was finished stays so if its graph or its model cannot be opened this time.
     """
     errors: dict[Cell, str] = {}
     for cell in chosen:
@@ -99,9 +99,13 @@ def run_cells(
             write_whole(
                 folder / CELL_FILE, json.dumps(cell_record(recipe, cell).model_dump(mode="json"), indent=2) + "\n"
             )
+        except EvaluationError as error:  # other settings than those of what is there, or episodes that have failed
+            (folder / CELL_FILE).unlink(missing_ok=True)
+            errors[cell] = error.message
         except KGR1Error as error:
             errors[cell] = error.message
         except Exception as error:  # of a library, say: the other cells may well work
+            (folder / CELL_FILE).unlink(missing_ok=True)
             errors[cell] = f"Unexpected {type(error).__name__}: {error}"
         ended(cell, errors.get(cell, ""))
     return errors
@@ -123,15 +127,14 @@ def _result(recipe: Recipe, out: Path, cell: Cell, error: str, examples: int) ->
         "kind": recipe.systems[cell.system].kind,
         "folder": folder.relative_to(out).as_posix(),
     }
-    if error:
-        return CellResult(**known, status="failed", error=error), None
     if not _is_of(folder, cell_record(recipe, cell)):
-        return CellResult(**known, status="not run"), None
+        return CellResult(**known, status="failed" if error else "not run", error=error), None
     try:
         run = Run.load(folder, system=cell.system, dataset=cell.dataset, examples=examples)
     except KGR1Error as problem:
         return CellResult(**known, status="failed", error=problem.message), None
-    return CellResult.of(run, kind=known["kind"], folder=known["folder"]), run
+    result = CellResult.of(run, kind=known["kind"], folder=known["folder"])
+    return result.model_copy(update={"error": error}), run
 
 
 def _is_of(folder: Path, record: CellRecord) -> bool:

@@ -63,11 +63,12 @@ class JudgeSettings(Record):
 class Judged:
     """One episode as the judge and the exact comparison see it: bits (A,) per distinct gold entity, in order.
 
-    ``judge`` is None if a reply could not be read.
+    ``judge`` is None if a reply could not be read. ``matter`` is :func:`matter_of` the episode.
     """
 
     key: Key
     sample: int
+    matter: str
     exact: tuple[int, ...]
     judge: tuple[int, ...] | None
 
@@ -87,9 +88,20 @@ class _Case:
 
     key: Key
     sample: int
+    matter: str
     exact: tuple[int, ...]
     requests: list[Request] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+
+
+def matter_of(episode: Episode) -> str:
+    """A hash of what is judged: which question and sample it is, its text, the answers given and the gold answers.
+
+    Two systems that gave the same answers have the same, and the same verdicts are right for both.
+    """
+    gold = [(answer.label, *answer.aliases) for answer in episode.question.answers]
+    parts = (*question_key(episode), episode.sample, episode.question.text, listed(episode), gold)
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 async def judge(
@@ -125,7 +137,8 @@ def _case(episode: Episode, settings: JudgeSettings) -> _Case:
     named: set[int] = set()
     for name, identifier in zip(names, ids, strict=True):
         named |= index.matches(name, (identifier,))
-    case = _Case(question_key(episode), episode.sample, tuple(int(n in named) for n in range(len(index))))
+    exact = tuple(int(n in named) for n in range(len(index)))
+    case = _Case(question_key(episode), episode.sample, matter_of(episode), exact)
     if names:
         for start in range(0, len(index), BATCH):
             part = index.entities[start : start + BATCH]
@@ -155,10 +168,10 @@ def _key(request: Request, settings: JudgeSettings) -> str:
 
 def _judged(case: _Case, book: VerdictBook, settings: JudgeSettings) -> Judged:
     if not case.requests:
-        return Judged(case.key, case.sample, case.exact, (0,) * len(case.exact))
+        return Judged(case.key, case.sample, case.matter, case.exact, (0,) * len(case.exact))
     parts = [book.bits(_key(request, settings)) for request in case.requests]
     whole = None if None in parts else tuple(int(bit) for part in parts for bit in part or "")
-    return Judged(case.key, case.sample, case.exact, whole)
+    return Judged(case.key, case.sample, case.matter, case.exact, whole)
 
 
 def read_bits(reply: str, count: int) -> str | None:

@@ -128,6 +128,8 @@ def problems(results: Sequence[CellResult]) -> list[str]:
             lines.append(f"{r.dataset}/{r.system} failed: {r.error}")
         elif r.status == "not run":
             lines.append(f"{r.dataset}/{r.system} has not been run.")
+        elif r.error:
+            lines.append(f"{r.dataset}/{r.system} could not be opened again; its numbers are those it had: {r.error}")
         elif r.failed_episodes:
             lines.append(f"{r.dataset}/{r.system}: {r.failed_episodes} of {r.episodes} episodes failed and count 0.")
     return lines

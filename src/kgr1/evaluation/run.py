@@ -38,6 +38,8 @@ SESSIONS_FILE = "sessions.jsonl"
 _FAILURES = (StopReason.POLICY_ERROR, StopReason.GRAPH_ERROR)
 _SHOWN_DIFFERENCES = 8
 _ABSENT = "absent"
+ADDRESS = "server"
+"""What settings call the address of a model; another one is no hindrance to going on."""
 
 Entry = tuple[Key, int]
 """A question and the index of a sample."""
@@ -251,6 +253,7 @@ def _check_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     old, new = _flat(saved), _flat(manifest)
     old.pop("metric_version", None)  # episodes can be summarised again by newer definitions
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    keys = [key for key in keys if key.rpartition(".")[2] != ADDRESS]
     if keys:
         shown = [f"{k} is {old.get(k, _ABSENT)} there and {new.get(k, _ABSENT)} now" for k in keys[:_SHOWN_DIFFERENCES]]
         more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""

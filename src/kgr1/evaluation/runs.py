@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kgr1.evaluation.agreement import JUDGE_FILE, JudgeSummary
+from kgr1.evaluation.agreement import find_judgement
 from kgr1.evaluation.bootstrap import Metric, estimate
 from kgr1.evaluation.causes import Cause, call_outcomes, cause
 from kgr1.evaluation.costs import Session, TokenKinds, counts_tokens, mean_kinds, token_kinds
 from kgr1.evaluation.files import read_episodes
+from kgr1.evaluation.judge import matter_of
 from kgr1.evaluation.metrics import EpisodeRow, Key, Summary, summarise_rows
 from kgr1.evaluation.run import EPISODES_FILE, read_sessions
 from kgr1.evaluation.variants import Values, score_variants, variant_columns
@@ -53,7 +54,9 @@ class Run:
     failed: int = 0
     sessions: list[Session] = field(default_factory=list)
     variants: Values = field(default_factory=dict)
+    matters: list[str] = field(default_factory=list)  # hashes of what a judge would see of the episodes
     judged: dict[str, Metric] = field(default_factory=dict)  # the judge's numbers, if the folder has them
+    judge_problem: str = ""  # why the folder's verdicts are not those of these episodes
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by question, see _place
 
     @classmethod
@@ -66,7 +69,9 @@ class Run:
         journal = folder / EPISODES_FILE if folder.is_dir() or not folder.exists() else folder
         run = cls.of(read_episodes(journal), system=system, dataset=dataset, examples=examples)
         run.sessions = read_sessions(journal.parent)
-        run.judged = _judged(journal.with_name(JUDGE_FILE), len(run.rows))
+        judgement = find_judgement(journal, run.matters)
+        run.judged = judgement.summary.metrics if judgement.summary else {}
+        run.judge_problem = judgement.problem
         return run
 
     @classmethod
@@ -95,6 +100,7 @@ class Run:
     def _add(self, episode: Episode, examples: int) -> None:
         row = EpisodeRow.of(episode)
         self.rows.append(row)
+        self.matters.append(matter_of(episode))
         self.variants.setdefault(row.key, []).append(score_variants(episode))
         self.causes[cause(episode)] += 1
         self.calls += call_outcomes(episode)
@@ -120,15 +126,6 @@ class Run:
             times.turns += not turn.retrieved
             times.generate_s += turn.generate_s
             times.graph_s += turn.graph_s
-
-
-def _judged(path: Path, episodes: int) -> dict[str, Metric]:
-    """The judge's numbers; none if there is no judgement of just these episodes."""
-    try:
-        found = JudgeSummary.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found.metrics if found.episodes == episodes else {}
 
 
 def _place(key: Key) -> str:

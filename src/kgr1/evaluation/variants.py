@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from kgr1.errors import EvaluationError
-from kgr1.evaluation.bootstrap import RESAMPLES, Column, estimate
+from kgr1.evaluation.bootstrap import RESAMPLES, Column, Metric, estimate
 from kgr1.evaluation.metrics import EpisodeRow, Key, Slice, columns, group_rows, question_key
 from kgr1.rewards.answer import AnswerScore, normalise, score_answers
 from kgr1.rewards.outcome import answer_score
@@ -151,11 +151,17 @@ Values = dict[Key, list[dict[str, float]]]
 
 
 def rescore(
-    episodes: Iterable[Episode], names: Sequence[str] = (), *, seed: int = 0, resamples: int = RESAMPLES
+    episodes: Iterable[Episode],
+    names: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    judged: Mapping[str, Metric] | None = None,
 ) -> Slice:
     """Any metrics of saved episodes, headline or variant, with intervals; all of them if ``names`` is empty.
 
-    A question's value is the mean over its samples. Raises :class:`EvaluationError` for a name that is no metric, or
+    A question's value is the mean over its samples. ``judged`` are a judge's metrics of these episodes, which are
+    chosen by name like the others. Raises :class:`EvaluationError` for a name that is no metric, or
     that this run cannot have (``pass@k`` of a run with one sample a question).
     """
     rows: list[EpisodeRow] = []
@@ -166,14 +172,17 @@ def rescore(
         values.setdefault(question_key(episode), []).append(score_variants(episode, wanted))
     questions = group_rows(rows)
     found = columns(list(questions.values())) | variant_columns(values)
-    known = dict.fromkeys([*found, *VARIANTS])
+    judged = judged or {}
+    known = dict.fromkeys([*found, *VARIANTS, *judged])
     unknown = [name for name in names if name not in known]
     if unknown:
         raise EvaluationError(
             f"There is no metric '{unknown[0]}' for this run; choose from {', '.join(known)}.", unknown=unknown
         )
     chosen = {name: found[name] for name in (names or found) if name in found}
-    return Slice(questions=len(questions), episodes=len(rows), metrics=estimate(chosen, seed=seed, resamples=resamples))
+    metrics = estimate(chosen, seed=seed, resamples=resamples)
+    metrics |= {name: judged[name] for name in (names or judged) if name in judged}
+    return Slice(questions=len(questions), episodes=len(rows), metrics=metrics)
 
 
 def score_variants(episode: Episode, names: Iterable[str] = VARIANTS) -> dict[str, float]:
