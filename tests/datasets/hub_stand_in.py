@@ -13,7 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Hub:
-    """Files of one repository at one commit; ``stated`` replaces the hash that is stated for a file."""
+    """Files of one repository at its newest commit; ``stated`` replaces the hash that is stated for a file.
+
+    ``older`` has the files of earlier commits. ``history`` is False for a hub that does not list commits.
+    """
 
     repository: str
     commit: str
@@ -21,8 +24,20 @@ class Hub:
     stated: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
+    older: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    history: bool = True
 
-    def listing(self) -> dict[str, object]:
+    def files_of(self, revision: str) -> dict[str, bytes] | None:
+        """The files of a branch or of a commit that is named by its whole hash, as on the real hub."""
+        return self.files if revision in ("main", self.commit) else self.older.get(revision)
+
+    def commits(self) -> list[dict[str, object]]:
+        """The newest first."""
+        rest = {"authors": [], "date": "2023-10-01T00:00:00.000Z", "title": "t", "message": ""}
+        return [{"id": commit, **rest} for commit in (self.commit, *self.older)]
+
+    def listing(self, revision: str = "main") -> dict[str, object]:
+        files = self.files_of(revision) or {}
         siblings = [
             {
                 "rfilename": name,
@@ -34,9 +49,10 @@ class Hub:
                     "pointerSize": 130,
                 },
             }
-            for name, content in self.files.items()
+            for name, content in files.items()
         ]
-        return {"id": self.repository, "sha": self.commit, "siblings": siblings, "tags": [], "downloads": 0}
+        commit = self.commit if revision == "main" else revision
+        return {"id": self.repository, "sha": commit, "siblings": siblings, "tags": [], "downloads": 0}
 
 
 @contextmanager
@@ -53,16 +69,30 @@ def serve(hub: Hub) -> Iterator[Hub]:
         def _answer(self, *, body: bool) -> None:
             hub.requests.append(f"{self.command} {self.path}")
             path = self.path.partition("?")[0]
-            if path.startswith(f"/api/datasets/{hub.repository}/revision/"):
-                self._send(json.dumps(hub.listing()).encode(), {"Content-Type": "application/json"}, body)
+            api = f"/api/datasets/{hub.repository}"
+            if path == f"{api}/commits/main" and hub.history:
+                self._send(json.dumps(hub.commits()).encode(), {"Content-Type": "application/json"}, body)
                 return
-            name = path.removeprefix(f"/datasets/{hub.repository}/resolve/{hub.commit}/")
-            if name not in hub.files:
-                self.send_error(404)
+            revision = path.removeprefix(f"{api}/revision/")
+            if revision != path and hub.files_of(revision) is not None:
+                self._send(json.dumps(hub.listing(revision)).encode(), {"Content-Type": "application/json"}, body)
                 return
-            content = hub.files[name]
+            if revision != path:
+                self._not_there({"X-Error-Code": "RevisionNotFound"})
+                return
+            commit, _, name = path.removeprefix(f"/datasets/{hub.repository}/resolve/").partition("/")
+            content = (hub.files_of(commit) or {}).get(name)
+            if content is None or commit == "main":
+                self._not_there({})
+                return
             tag = hashlib.sha256(content).hexdigest()
-            self._send(content, {"X-Repo-Commit": hub.commit, "ETag": f'"{tag}"', "Accept-Ranges": "bytes"}, body)
+            self._send(content, {"X-Repo-Commit": commit, "ETag": f'"{tag}"', "Accept-Ranges": "bytes"}, body)
+
+        def _not_there(self, headers: dict[str, str]) -> None:
+            self.send_response(404)
+            for key, value in {**headers, "Content-Length": "0"}.items():
+                self.send_header(key, value)
+            self.end_headers()
 
         def _send(self, content: bytes, headers: dict[str, str], body: bool) -> None:
             self.send_response(200)

@@ -196,6 +196,27 @@ def test_the_whole_audit_of_a_small_set() -> None:
         audit_questions([], graph)
 
 
+def test_labels_that_are_shortest_distances_tell_no_short_cuts() -> None:
+    graph = GraphStore.from_triples([("a", "r", "b"), ("b", "r", "c"), ("a", "s", "c"), ("c", "r", "d")])
+    labelled = [ask(["a"], ["b"], hops=1), ask(["a"], ["d"], hops=2), ask(["b"], ["d"], hops=2)]
+    told = audit_questions(labelled, graph)
+    assert (told.shortcuts, told.shortest_labels) == ((), 2)
+    # One label that is longer than the way to its answer: these are other lengths, and 0 of 2 is a finding.
+    told = audit_questions([*labelled, ask(["a"], ["d"], hops=3)], graph)
+    assert [(each.hops, each.questions, each.some) for each in told.shortcuts] == [(2, 2, 0), (3, 1, 0)]
+    assert told.shortest_labels == 0
+    # A gold path is longer than the label, and counts for its own question only.
+    with_path = ask(["a"], ["c"], hops=1).model_copy(update={"gold_path": ("r", "r")})
+    told = audit_questions([*labelled, with_path], graph)
+    assert [(each.hops, each.questions, each.some, each.all) for each in told.shortcuts] == [(2, 1, 1, 1)]
+    assert told.shortest_labels == 2
+    # Nor is it a label that would make the others credible.
+    honest = ask(["a"], ["d"]).model_copy(update={"gold_path": ("s", "r")})
+    told = audit_questions([*labelled, honest], graph)
+    assert [(each.hops, each.questions, each.some) for each in told.shortcuts] == [(2, 1, 0)]
+    assert told.shortest_labels == 2
+
+
 # Against what is known of the published sets. Their distances were computed by other code.
 
 
@@ -215,6 +236,8 @@ def test_the_distances_that_a_set_states(shared_data: Path, tmp_path: Path) -> N
             assert max(1, min(near)) == question.hops, question.id
         result = audit_questions(questions, graph)
     assert result.reach[0].reach[3].some == 1.0
+    assert result.shortcuts == ()
+    assert result.shortest_labels == sum((question.hops or 0) > 1 for question in questions)
     assert result.missing_topics.names == 0
     assert {leak.same_topic for leak in result.leaks} == {0}
 

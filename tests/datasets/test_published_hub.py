@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from hub_stand_in import Hub, serve
 
 from kgr1.datasets.plain import load_questions
 from kgr1.datasets.published import hub as published_hub
-from kgr1.datasets.published.hub import LIST, fetch, sha256
+from kgr1.datasets.published.hub import LIST, fetch, is_known, sha256
 from kgr1.datasets.published.registry import CARDS, card
 from kgr1.errors import DatasetError, MissingExtraError
 
@@ -39,6 +40,10 @@ FILES = {
 }
 
 
+class RevisionNotFoundError(Exception):
+    """Called as the client calls its own."""
+
+
 class Client:
     """Stands for the module huggingface_hub, with the same answers as the server."""
 
@@ -53,16 +58,25 @@ class Client:
         self.calls.append(revision)
         if repository != self.hub.repository:
             raise OSError("404 Client Error")
-        listing: Any = self.hub.listing()
+        if self.hub.files_of(revision) is None:
+            raise RevisionNotFoundError(f"404 Client Error: {revision}")
+        listing: Any = self.hub.listing(revision)
         return SimpleNamespace(sha=listing["sha"], siblings=[SimpleNamespace(**each) for each in listing["siblings"]])
 
     def hf_hub_download(self, repository: str, name: str, *, repo_type: str, revision: str, local_dir: str) -> str:
-        assert (repository, repo_type, revision) == (self.hub.repository, "dataset", self.hub.commit)
+        assert (repository, repo_type, len(revision)) == (self.hub.repository, "dataset", 40)
         self.calls.append(name)
         path = Path(local_dir) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.hub.files[name])
+        path.write_bytes((self.hub.files_of(revision) or {})[name])
         return str(path)
+
+    def list_repo_commits(self, repository: str, *, repo_type: str) -> list[Any]:
+        assert (repository, repo_type) == (self.hub.repository, "dataset")
+        self.calls.append("history")
+        if not self.hub.history:
+            raise OSError("404 Client Error")
+        return [SimpleNamespace(commit_id=each["id"]) for each in self.hub.commits()]
 
 
 @pytest.fixture
@@ -83,15 +97,22 @@ def test_every_hub_source_is_pinned_to_a_commit() -> None:
         assert source.files
 
 
+def convert_by_process(
+    folder: Path, url: str, out: str, source: str, *more: str, cache: str = "cache"
+) -> subprocess.CompletedProcess[str]:
+    """``kgr1 data convert webquestions`` with the real client against a hub of our own."""
+    env = os.environ | {"HF_ENDPOINT": url, "KGR1_CACHE": str(folder / cache), "HF_HOME": str(folder)}
+    env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "COLUMNS": "200"}
+    words = ["data", "convert", "webquestions", source, str(folder / out), *more]
+    command = [sys.executable, "-m", "kgr1.cli.main", *words]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
 def test_the_real_client_on_a_hub_of_our_own(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     assert WEB.hub is not None
-    arguments = ["data", "convert", "webquestions", "hub", str(tmp_path / "out")]
     with serve(Hub(WEB.hub.repository, COMMIT, dict(FILES))) as hub:
-        env = os.environ | {"HF_ENDPOINT": hub.url, "KGR1_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path)}
-        env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "COLUMNS": "200"}
-        command = [sys.executable, "-m", "kgr1.cli.main", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+        done = convert_by_process(tmp_path, hub.url, "out", "hub")
     assert done.returncode == 0, done.stderr
     assert f"stanfordnlp/web_questions at commit {COMMIT[:7]}" in done.stderr
     questions = load_questions(tmp_path / "out")
@@ -108,7 +129,7 @@ def test_the_real_client_on_a_hub_of_our_own(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out" / "source.json").read_text())
     assert (record["repository"], record["commit"]) == (WEB.hub.repository, COMMIT)
     # Now the hub is gone, and the cache is enough.
-    done = subprocess.run([*command, "--force"], env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = convert_by_process(tmp_path, hub.url, "out", "hub", "--force")
     assert done.returncode == 0, done.stderr
 
 
@@ -162,12 +183,72 @@ def test_an_interrupted_download_leaves_nothing(
     assert fetch(WEB, tmp_path)[0].is_dir()
 
 
-def test_another_commit_than_the_known_one(client: Client, tmp_path: Path) -> None:
-    client.hub.commit = "f" * 40
-    with pytest.raises(DatasetError, match="is now at commit fffffff, and kgr1 knows 0e473cb"):
-        fetch(WEB, tmp_path)
-    folder, fetched = fetch(WEB, tmp_path, revision="main")
-    assert folder.name == fetched.commit == "f" * 40
+MOVED = "f" * 40
+NEWER = {name: packed("green") for name in FILES if name.endswith(".parquet")}
+
+
+def test_a_repository_that_moved_on_still_gives_the_known_files(client: Client, tmp_path: Path) -> None:
+    """The card has seven digits of the commit; the history has all of them."""
+    client.hub.commit, client.hub.files, client.hub.older = MOVED, NEWER, {COMMIT: FILES, "a" * 40: {}}
+    folder, fetched = fetch(WEB, tmp_path)
+    assert client.calls[:3] == ["main", "history", COMMIT]
+    assert folder.name == fetched.commit == COMMIT
+    assert is_known(WEB, fetched)
+    assert {file.path: file.sha256 for file in fetched.files} == {
+        name: hashlib.sha256(content).hexdigest() for name, content in FILES.items() if name.startswith("data/")
+    }
+    client.calls.clear()
+    assert fetch(WEB, tmp_path)[0] == folder
+    assert client.calls == []
+
+
+@pytest.mark.parametrize("why", ["no such commit", "two such commits", "no history"])
+def test_a_commit_that_is_gone_is_replaced_by_the_newest(client: Client, tmp_path: Path, why: str) -> None:
+    client.hub.commit, client.hub.files, client.hub.history = MOVED, NEWER, why != "no history"
+    client.hub.older = {COMMIT: FILES, COMMIT[:-1] + "1": FILES} if why == "two such commits" else {"a" * 40: {}}
+    folder, fetched = fetch(WEB, tmp_path)
+    assert folder.name == fetched.commit == MOVED
+    assert not is_known(WEB, fetched)
+    client.calls.clear()
+    assert fetch(WEB, tmp_path) == (folder, fetched)
+    assert client.calls == ["main", "history"]  # nothing was downloaded again
+    client.calls.clear()
+    assert fetch(WEB, tmp_path, revision=MOVED) == (folder, fetched)
+    assert client.calls == []
+
+
+def test_a_full_commit_that_is_gone_is_replaced_by_the_newest(client: Client, tmp_path: Path) -> None:
+    source = card("multitq").hub
+    assert source is not None
+    client.hub = Hub(source.repository, MOVED, {f"{name}.json": b"[]" for name in ("train", "dev", "test")})
+    _, fetched = fetch(card("multitq"), tmp_path)
+    assert client.calls[:2] == [source.commit, "main"]
+    assert fetched.commit == MOVED
+    assert not is_known(card("multitq"), fetched)
+    with pytest.raises(DatasetError, match="did not deliver"):  # what a user named is never replaced
+        fetch(card("multitq"), tmp_path, revision="b" * 40)
+
+
+def test_a_moved_repository_on_the_command_line(tmp_path: Path) -> None:
+    """By the real client, which takes no short hash."""
+    pytest.importorskip("huggingface_hub")
+    assert WEB.hub is not None
+    older = {COMMIT: {name: content for name, content in FILES.items() if name.startswith("data/")}}
+    with serve(Hub(WEB.hub.repository, MOVED, NEWER, older=older)) as hub:
+        done = convert_by_process(tmp_path, hub.url, "one", "hub")
+        assert done.returncode == 0, done.stderr
+        assert "not checked" not in done.stderr
+        assert f"at commit {COMMIT[:7]}" in done.stderr
+        assert {q.answers[0].label for q in load_questions(tmp_path / "one")} == {"blue", "red"}
+        hub.older.clear()
+        for source, told in (("hub", True), (f"hub@{MOVED}", False)):
+            # Another cache: the first one has the files by now.
+            done = convert_by_process(tmp_path, hub.url, f"two-{told}", source, cache=f"other-{told}")
+            assert done.returncode == 0, done.stderr
+            said = " ".join(done.stderr.split())
+            assert (f"did not offer commit 0e473cb of {WEB.hub.repository}" in said) is told
+            assert (f"hub@{MOVED}" in said) is told
+            assert json.loads((tmp_path / f"two-{told}" / "source.json").read_text())["commit"] == MOVED
 
 
 def test_a_full_commit_is_asked_for_by_itself(client: Client, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from engine_parts import (  # noqa: E402
 )
 from kgr1.agent.prompt import STOP_STRINGS  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
-from kgr1.models.engine import Engine, Row, StopStrings, _together  # noqa: E402
+from kgr1.models.engine import Engine, Row, _together  # noqa: E402
+from kgr1.models.stops import StopStrings  # noqa: E402
 from kgr1.models.weights import load_tokenizer  # noqa: E402
 from kgr1.types import FinishReason  # noqa: E402
 

@@ -17,7 +17,8 @@ from kgr1.agent.rollout import run_episodes  # noqa: E402
 from kgr1.config import AgentSettings, SamplingSettings  # noqa: E402
 from kgr1.errors import ModelError  # noqa: E402
 from kgr1.graph.store import GraphStore  # noqa: E402
-from kgr1.models.engine import Engine, StopStrings  # noqa: E402
+from kgr1.models.engine import Engine  # noqa: E402
+from kgr1.models.stops import StopStrings  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy  # noqa: E402
 from kgr1.types import FinishReason, Question, StopReason  # noqa: E402
 

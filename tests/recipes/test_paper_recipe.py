@@ -209,7 +209,8 @@ def test_the_first_step_and_its_checkpoint(place: Path, run: str) -> None:
 @pytest.mark.slow
 def test_the_planner(place: Path) -> None:
     record = json.loads((place / "runs" / "paper-planner" / "run.json").read_text())
-    assert (record["command"], record["model"]) == ("coldstart --planner", MODEL)
+    assert record["command"] == "coldstart --planner"
+    assert record["model"].endswith(MODEL)
     assert record["settings"]["coldstart"]["learning_rate"] == 2e-5
     assert len(log(place / "runs" / "paper-planner")) >= 1
     before, after = weights(place / MODEL), weights(place / "runs" / "paper-planner" / "policy")

@@ -57,6 +57,8 @@ def _show(result: Audit) -> None:
     out.print(_numbers(result))
     if result.shortcuts:
         out.print(_shortcuts(result))
+    if result.shortest_labels:
+        out.print(Text(_no_shortcuts(result)))
     if result.leaks:
         out.print(_leaks(result))
     _examples("answers not in the graph", result.missing_answers)
@@ -116,6 +118,15 @@ def _shortcuts(result: Audit) -> Table:
         shown = (f"{count:,} ({count / each.questions:.1%})" for count in (each.some, each.all))
         _row(table, str(each.hops), f"{each.questions:,}", *shown)
     return table
+
+
+def _no_shortcuts(result: Audit) -> str:
+    """Why there is no share of short cuts: 0 % would be read as good news."""
+    return (
+        f"\nShort cuts cannot be told for {result.shortest_labels:,} questions of several hops that have no gold path: "
+        "none of them has 'hops' greater than the shortest way that was found from its topics to an answer. If 'hops' "
+        "was counted as that way, no answer can be nearer. A 'gold_path' for each question would tell."
+    )
 
 
 def _leaks(result: Audit) -> Table:

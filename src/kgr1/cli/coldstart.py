@@ -82,17 +82,9 @@ def coldstart(
     runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
-    seed = settings.coldstart.seed
+    seed, turns = settings.coldstart.seed, settings.agent.max_turns
     material = open_material(
-        graph,
-        questions,
-        mixture,
-        without=without,
-        split=split,
-        subset=subset,
-        limit=limit,
-        seed=seed,
-        max_turns=settings.agent.max_turns,
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         record = runs.run_record(

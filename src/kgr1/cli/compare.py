@@ -128,11 +128,12 @@ def _write(recipe: Recipe, target: Path, results: Sequence[CellResult], runs: Se
 
     target.mkdir(parents=True, exist_ok=True)
     parts = [*tables(results), difference_table(runs), *breakdowns(runs)]
+    told = [*problems(results), *(f"{r.dataset}/{r.system}: {r.judge_problem}" for r in runs if r.judge_problem)]
     write_whole(target / "results.jsonl", "".join(result.model_dump_json() + "\n" for result in results))
-    write_whole(target / "table.md", markdown(recipe.title, parts, problems(results)))
+    write_whole(target / "table.md", markdown(recipe.title, parts, told))
     write_whole(target / "table.tex", latex(parts))
     if runs:
-        write_whole(target / "report.html", build_page(recipe.title, runs, notes=problems(results)))
+        write_whole(target / "report.html", build_page(recipe.title, runs, notes=told))
 
 
 def _show(results: Sequence[CellResult], runs: Sequence[Run], target: Path) -> None:

@@ -123,6 +123,7 @@ def convert(
 ) -> None:
     """Write a published question set in the plain format that all other commands read, and its graph."""
     from kgr1.datasets.published.convert import convert as convert_set
+    from kgr1.datasets.published.convert import unexpected_counts
     from kgr1.datasets.published.registry import card as find_card
 
     card = find_card(name)
@@ -141,6 +142,9 @@ def convert(
             on_question=bar.update,
         )
     _show(converted, target, with_names=names is not None)
+    if split is None and place.is_dir():  # else a part was asked for
+        for told in unexpected_counts(card, converted):
+            warn(told)
 
 
 def _reading(names: Path | None, *, by_id: bool) -> Reading:
@@ -159,7 +163,7 @@ def _reading(names: Path | None, *, by_id: bool) -> Reading:
 
 def _place(card: Card, source: str, split: str | None) -> tuple[Path, Fetched | None]:
     """The folder or file of a source; from the hub, also what was fetched."""
-    from kgr1.datasets.published.hub import fetch
+    from kgr1.datasets.published.hub import fetch, is_known
     from kgr1.models.weights import cache_folder
 
     word, _, revision = source.partition("@")
@@ -175,6 +179,12 @@ def _place(card: Card, source: str, split: str | None) -> tuple[Path, Fetched | 
             on_progress=lambda done, total, file: bar.update(done, total, {"file": file}),
         )
     note(f"{fetched.repository} at commit {fetched.commit[:7]} is in {folder}.")
+    if not revision and card.hub is not None and not is_known(card, fetched):
+        warn(
+            f"The hub did not offer commit {card.hub.commit[:7]} of {fetched.repository}, which kgr1 was checked with. "
+            f"These files are of commit {fetched.commit[:7]} and were not checked, so numbers on them may be other "
+            f"than published ones. To read the same files again, name them: {HUB}@{fetched.commit}."
+        )
     return folder, fetched
 
 

@@ -41,7 +41,8 @@ def judge(
     """Ask a language model which gold answers were named, one bit each, and how far the exact score agrees.
 
     The API key is read from KGR1_JUDGE_KEY, or else OPENAI_API_KEY. Verdicts are kept as they arrive: run the same
-    command again to go on, and a rerun asks nothing twice. Writes judge.json beside the episodes.
+    command again to go on, and a rerun asks nothing twice. Writes judge.json beside the episodes, for 'kgr1
+    rescore' and 'kgr1 report'.
     """
     from kgr1.cli.diff import journal
     from kgr1.evaluation.agreement import JUDGE_FILE, summarise_judge

@@ -49,7 +49,7 @@ Without = Annotated[
     typer.Option(
         "--without",
         metavar="PART",
-        help="Leave out the parts of the mixture that this name or pattern fits, e.g. 'metaqa*'; repeatable.",
+        help="Leave out the parts of the mixture that this name or pattern fits, e.g. 'films*'; repeatable.",
     ),
 ]
 SystemName = Literal[

@@ -71,16 +71,9 @@ def ranker(
     settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
     name = loading.portable_name(model or DEFAULT_MODEL)
     loading.check_model(name)
+    seed, turns = settings.coldstart.seed, settings.agent.max_turns
     material = open_material(
-        graph,
-        questions,
-        mixture,
-        without=without,
-        split=split,
-        subset=subset,
-        limit=limit,
-        seed=settings.coldstart.seed,
-        max_turns=settings.agent.max_turns,
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
     if (target / RANKER_FILE).exists() and not force:
         raise typer.BadParameter(f"{target / RANKER_FILE} exists; --force replaces it.", param_hint="--out")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kgr1.cli.console import note, one_line
+from kgr1.cli.console import note, one_line, warn
 
 
 def report(
@@ -40,6 +40,8 @@ def report(
     for spec in runs:
         name, folder = named(spec)
         loaded.append(Run.load(folder, system=name, examples=examples))
+        if loaded[-1].judge_problem:
+            warn(one_line(loaded[-1].judge_problem))
     for number, run in enumerate(loaded):
         datasets = dict.fromkeys(row.key[0] for row in run.rows)
         run.dataset = ", ".join(datasets)
@@ -47,7 +49,8 @@ def report(
             run.system = f"{run.system} ({number + 1})"
     target.parent.mkdir(parents=True, exist_ok=True)
     if form in (".html", ".htm"):
-        write_whole(target, build_page(title, loaded))
+        notes = [f"{run.system}: {run.judge_problem}" for run in loaded if run.judge_problem]
+        write_whole(target, build_page(title, loaded, notes))
         note(f"The report is {one_line(str(target))}; open it in a browser.")
         return
     parts = [*tables([CellResult.of(run) for run in loaded]), difference_table(loaded), *breakdowns(loaded)]

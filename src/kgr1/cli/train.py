@@ -75,15 +75,7 @@ def train(
     if dev_split is not None and not settings.train.eval_steps:
         warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
     material = open_material(
-        graph,
-        questions,
-        mixture,
-        without=without,
-        split=split,
-        subset=subset,
-        limit=limit,
-        seed=seed,
-        max_turns=turns,
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         mind_times(given.questions, settings.agent)

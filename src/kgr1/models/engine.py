@@ -30,6 +30,7 @@ from kgr1.models.choice import continuation_scores, forced_tokens, token_logprob
 from kgr1.models.draw import draw
 from kgr1.models.guide import Guide, Guides
 from kgr1.models.kv_cache import RowCache, context_limit
+from kgr1.models.stops import StopStrings
 from kgr1.types import FinishReason
 
 PASS_TOKENS = 16
@@ -62,26 +63,6 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     forced: int = 0  # tokens that the grammar, or a whole name chosen before, left no choice about
     guide: Guide | None = None
-
-
-class StopStrings:
-    """Finds the token in which a stop string completes, working on ids: a token is never cut in two."""
-
-    def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
-        self._tokenizer = tokenizer
-        self._stops = tuple(stops)
-        last = {stop[-1] for stop in stops}
-        vocabulary = tokenizer.get_vocab()
-        self._candidates = frozenset(
-            index for token, index in vocabulary.items() if any(character in token for character in last)
-        )
-
-    def complete(self, ids: Sequence[int]) -> bool:
-        """True if the text of ``ids`` contains a stop string that its last token completed."""
-        if not ids or ids[-1] not in self._candidates:
-            return False
-        text = self._tokenizer.decode(ids)
-        return any(stop in text for stop in self._stops)
 
 
 class Engine:

@@ -40,9 +40,9 @@ class Missing(Record):
 
 
 class Shortcut(Record):
-    """Questions of one labelled length whose gold answers are direct neighbours of a topic."""
+    """Questions of one length whose gold answers are direct neighbours of a topic."""
 
-    hops: int  # as the question set labels them
+    hops: int  # the length of the gold path, or where there is none what the question set says
     questions: int
     some: int
     all: int
@@ -65,6 +65,7 @@ class Audit(Record):
     ambiguous_topics: Missing | None  # None if the graph does not tell who shares a name
     answer_is_topic: int
     shortcuts: tuple[Shortcut, ...]
+    shortest_labels: int  # questions of several hops, without a gold path, that no short cut can show for; see _Short
     leaks: tuple[Leak, ...]
     at_hubs: int  # searches that met an entity with too many facts and did not find every answer
     cut: int  # searches that ended at the limit of entities
@@ -113,7 +114,8 @@ def audit_questions(
         missing_topics=tally.topics.missing(),
         ambiguous_topics=tally.ambiguous.missing() if search.knows_namesakes else None,
         answer_is_topic=tally.own,
-        shortcuts=tally.shortcuts(),
+        shortcuts=tally.short.found(),
+        shortest_labels=tally.short.shortest_labels,
         leaks=find_leaks(questions),
         at_hubs=tally.hubs,
         cut=tally.cut,
@@ -137,6 +139,43 @@ class _Names:
         )
 
 
+class _Short:
+    """Counts short cuts: answers one fact away from a question that is longer.
+
+    How long a question is says its gold path, or else its label. Some sets label a question with the shortest distance
+    to its answers. No answer can be nearer than that, so a count of 0 would say nothing: if not a single label is
+    longer than the way that the search found, these questions are left out and only their number is told.
+    """
+
+    def __init__(self) -> None:
+        self._by_path: dict[int, Counter[str]] = {}
+        self._by_label: dict[int, Counter[str]] = {}
+        self._longer = False  # some label is longer than the shortest way
+
+    def add(self, question: Question, found: Distances) -> None:
+        hops = len(question.gold_path) or question.hops
+        if hops is None or hops < 2:
+            return
+        nearest = min((distance for distance in found.answers if distance is not None), default=None)
+        self._longer |= not question.gold_path and nearest is not None and hops > nearest
+        some, every = found.within(1)
+        counts = (self._by_path if question.gold_path else self._by_label).setdefault(hops, Counter())
+        counts.update({"questions": 1, "some": int(some), "all": int(every)})
+
+    @property
+    def shortest_labels(self) -> int:
+        return 0 if self._longer else sum(counts["questions"] for counts in self._by_label.values())
+
+    def found(self) -> tuple[Shortcut, ...]:
+        total = {hops: Counter(counts) for hops, counts in self._by_path.items()}
+        for hops, counts in self._by_label.items() if self._longer else ():
+            total.setdefault(hops, Counter()).update(counts)
+        return tuple(
+            Shortcut(hops=hops, questions=counts["questions"], some=counts["some"], all=counts["all"])
+            for hops, counts in sorted(total.items())
+        )
+
+
 class _Tally:
     """Adds up the distances of all questions."""
 
@@ -144,7 +183,7 @@ class _Tally:
         self._hops = hops
         self._groups: dict[tuple[int, str], Counter[tuple[int, bool]]] = {}
         self._sizes: Counter[tuple[int, str]] = Counter()
-        self._short: dict[int, Counter[str]] = {}
+        self.short = _Short()
         self.answers, self.topics, self.ambiguous = _Names(), _Names(), _Names()
         self.none = self.dates = self.own = self.hubs = self.cut = 0
 
@@ -171,11 +210,7 @@ class _Tally:
                 some, every = found.within(hops)
                 counts[hops, False] += some
                 counts[hops, True] += every
-        if question.hops is not None and question.hops > 1:
-            some, every = found.within(1)
-            self._short.setdefault(question.hops, Counter()).update(
-                {"questions": 1, "some": int(some), "all": int(every)}
-            )
+        self.short.add(question, found)
 
     def reach(self) -> tuple[GroupReach, ...]:
         """All questions first, then splits, then subsets; a part that is all of them is left out."""
@@ -190,12 +225,6 @@ class _Tally:
             )
             result.append(GroupReach(name=group[1], questions=size, reach=tuple(shares)))
         return tuple(result)
-
-    def shortcuts(self) -> tuple[Shortcut, ...]:
-        return tuple(
-            Shortcut(hops=hops, questions=counts["questions"], some=counts["some"], all=counts["all"])
-            for hops, counts in sorted(self._short.items())
-        )
 
 
 def _histogram(questions: Sequence[Question]) -> dict[str, int]:

@@ -22,7 +22,8 @@ class Count:
 class Hub:
     """Files of a data set on the Hugging Face hub.
 
-    ``commit`` is what the revision must be, in full or its first seven digits; ``files`` are patterns of paths.
+    ``commit`` is the one that kgr1 was checked with, in full or its first seven digits; ``revision`` is taken where the
+    hub no longer has it. ``files`` are patterns of paths.
     """
 
     repository: str
@@ -61,6 +62,26 @@ class Card:
     hub: Hub | None = None
     table: GraphTable | None = None
     parts: int = 1  # how many of the counts, from the first on, add up to the whole set
+
+    def stated(self, split: str, repository: str | None = None) -> dict[int, str]:
+        """How many questions a split may have, and where that stands; empty if no place states it.
+
+        Of files from a ``repository`` its own count holds, if there is one. A set of several ``parts`` (what stands
+        before the comma) may have been converted with any of them, so their sums hold too.
+        """
+        held = [count for count in self.counts if (split or "all") in count.splits]
+        own = [count for count in held if count.where == repository]
+        found: dict[int, tuple[str, ...]] = {}
+        for count in own or held:
+            number, part = count.splits[split or "all"], count.where.partition(",")[0]
+            more: dict[int, tuple[str, ...]] = {number: (count.where,)}
+            if self.parts > 1:
+                together = (
+                    each for each in found.items() if part not in (where.partition(",")[0] for where in each[1])
+                )
+                more |= {total + number: (*where, count.where) for total, where in together}
+            found = more | found
+        return {total: " and ".join(where) for total, where in found.items()}
 
     @property
     def questions(self) -> int:

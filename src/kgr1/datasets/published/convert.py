@@ -24,6 +24,7 @@ SOURCE = "source.json"
 GRAPHS = "graphs.jsonl.gz"
 TABLE, DATED_TABLE = "kg.tsv.gz", "tkg.tsv.gz"
 NAMES = "names.tsv"
+_STATED_SHOWN = 3
 
 
 class Converted(Record):
@@ -109,6 +110,25 @@ def convert(
     with whole_file(out / SOURCE, "the record") as stream:
         stream.write(converted.model_dump_json(indent=2).encode() + b"\n")
     return converted
+
+
+def unexpected_counts(card: Card, converted: Converted) -> list[str]:
+    """A sentence for each split of a whole set that has another number of questions than any place states for it.
+
+    Splits that were not converted, or of which nothing is stated, are passed over.
+    """
+    told = []
+    for split, count in converted.splits.items():
+        stated = card.stated(split, converted.repository)
+        if not stated or count in stated:
+            continue
+        numbers = sorted(sorted(stated, key=lambda number: abs(number - count))[:_STATED_SHOWN])
+        told.append(
+            f"{f'Split {split}' if split else 'The set'} has {count:,} questions; published are "
+            f"{' or '.join(f'{number:,} ({stated[number]})' for number in numbers)}. Files may be missing, "
+            "cut short or of another version."
+        )
+    return told
 
 
 def _remove_older(out: Path, graph: str | None) -> None:

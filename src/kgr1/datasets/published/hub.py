@@ -3,6 +3,10 @@
 A card names repository, files and commit, so that everybody reads the same bytes. The cache holds a folder for each
 commit with the files and ``files.json``: the size and SHA-256 of each. The folder appears whole or not at all, and
 whoever opens it later compares every file with the list. Once a commit is in the cache no network is needed.
+
+The hub takes a commit by its whole hash only. Where a card has the first digits of it, the whole one is looked up in
+the history of the repository. A commit that the hub no longer has is replaced by the newest one, and
+:func:`is_known` tells.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from kgr1.types import Record
 
 LIST = "files.json"
 _BLOCK = 1 << 20
+_WHOLE = 40  # digits of a whole commit hash
+_NO_SUCH_REVISION = "RevisionNotFoundError"  # of the client, which is not imported here
 
 Progress = Callable[[int, int, str], None]
 """Told how many files are done, how many there are, and which one is next."""
@@ -56,21 +62,22 @@ def fetch(
     """The folder with the hub's files of a set, downloaded if it is not in ``cache`` yet, and the list of its files.
 
     ``split`` leaves out files whose names say another one; ``revision`` takes another commit, branch or tag than the
-    one that the card names. Raises :class:`DatasetError` if the set is not on the hub, the hub cannot be reached, its
-    files are of another commit than the card says or do not have the hash that it states, and if a file of the cache
-    has changed; :class:`MissingExtraError` without the client.
+    one that the card names. If the hub no longer has the commit of the card, the files are those of its newest one;
+    see :func:`is_known`. Raises :class:`DatasetError` if the set is not on the hub, the hub cannot be reached, its
+    files do not have the hash that it states, and if a file of the cache has changed; :class:`MissingExtraError`
+    without the client.
     """
     if card.hub is None:
         raise DatasetError(f"{card.name} is not on the hub; get it from {card.homepage} and name the folder.")
     hub = card.hub
     wanted = revision or hub.commit
     place = cache / hub.repository.replace("/", "--")
-    for folder in sorted(place.glob(f"{wanted}*")) if _is_commit(wanted) else []:
-        kept = _read_list(folder)
-        if kept is not None and folder.name in (kept.commit, _folder_name(kept.commit, split)):
-            _check(folder, kept)
-            return folder, kept
-    return _download(hub, place, revision, split, on_progress)
+    return _kept(place, wanted, split) or _download(hub, place, revision, split, on_progress)
+
+
+def is_known(card: Card, fetched: Fetched) -> bool:
+    """True if files are of the very commit that the card names, which is the one that kgr1 was tried with."""
+    return card.hub is not None and fetched.commit.startswith(card.hub.commit)
 
 
 def sha256(path: Path) -> str:
@@ -91,6 +98,16 @@ def _is_commit(text: str) -> bool:
 
 def _folder_name(commit: str, split: str | None) -> str:
     return f"{commit}-{split}" if split else commit
+
+
+def _kept(place: Path, wanted: str, split: str | None) -> tuple[Path, Fetched] | None:
+    """The folder of a commit in the cache, all its files checked; None if it is not there."""
+    for folder in sorted(place.glob(f"{wanted}*")) if _is_commit(wanted) else []:
+        kept = _read_list(folder)
+        if kept is not None and folder.name in (kept.commit, _folder_name(kept.commit, split)):
+            _check(folder, kept)
+            return folder, kept
+    return None
 
 
 def _wanted(name: str, hub: Hub, split: str | None) -> bool:
@@ -123,19 +140,15 @@ def _download(
     hub: Hub, place: Path, revision: str | None, split: str | None, on_progress: Progress | None
 ) -> tuple[Path, Fetched]:
     client = _client()
-    asked = revision or (hub.commit if len(hub.commit) == 40 else hub.revision)
-    try:
-        info = client.HfApi().dataset_info(hub.repository, revision=asked, files_metadata=True)
-    except Exception as error:  # the client raises many unrelated types for "not there" and "not reachable"
-        raise _unreachable(hub, error) from error
+    info = _info(client.HfApi(), hub, revision)
     commit = str(info.sha or "")
-    if not _is_commit(commit) or (revision is None and not commit.startswith(hub.commit)):
+    if not _is_commit(commit):
         raise DatasetError(
-            f"{hub.repository} on the hub is now at commit {commit[:7] or 'unknown'}, and kgr1 knows {hub.commit[:7]}; "
-            f"name the revision ({asked}) to take it all the same.",
-            repository=hub.repository,
-            commit=commit,
+            f"The hub does not say at which commit {hub.repository} is; try again.", repository=hub.repository
         )
+    kept = _kept(place, commit, split)
+    if kept is not None:
+        return kept
     stated = {
         sibling.rfilename: _stated_hash(sibling)
         for sibling in info.siblings or ()
@@ -162,6 +175,31 @@ def _download(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target, fetched
+
+
+def _info(api: Any, hub: Hub, revision: str | None) -> Any:
+    """What the hub says of the revision that was asked for, else of the commit of the card, or else of the newest."""
+    whole = hub.commit if len(hub.commit) == _WHOLE else None
+    try:
+        info = api.dataset_info(hub.repository, revision=revision or whole or hub.revision, files_metadata=True)
+        if revision is None and not str(info.sha).startswith(hub.commit):  # the repository has moved on
+            known = _whole_commit(api, hub)
+            info = info if known is None else api.dataset_info(hub.repository, revision=known, files_metadata=True)
+    except Exception as error:  # the client raises many unrelated types for "not there" and "not reachable"
+        if revision is None and whole is not None and type(error).__name__ == _NO_SUCH_REVISION:
+            return _info(api, hub, hub.revision)
+        raise _unreachable(hub, error) from error
+    return info
+
+
+def _whole_commit(api: Any, hub: Hub) -> str | None:
+    """The whole hash of a commit of which the card has the first digits; None if no history tells it."""
+    try:
+        commits = [str(each.commit_id) for each in api.list_repo_commits(hub.repository, repo_type="dataset")]
+    except Exception:  # not every mirror of the hub has a history, and files of another commit are told
+        return None
+    found = [commit for commit in commits if commit.startswith(hub.commit)]
+    return found[0] if len(found) == 1 else None
 
 
 def _client() -> Any:

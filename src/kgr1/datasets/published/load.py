@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +16,7 @@ from kgr1.graph.readers.streams import COMPRESSIONS
 from kgr1.types import Question
 
 _KEYS_SHOWN = 8
+_SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d+)-of-(?P<total>\d+)(?P<rest>\D.*)?")
 
 
 def find_files(card: Card, source: Path) -> list[tuple[SourceFile, Format]]:
@@ -39,16 +41,19 @@ def read_published(
     """The questions of a published file or folder, in its order; ``split`` keeps one of them.
 
     ``on_file`` is told every file before it is read. Raises :class:`DatasetError` for what :func:`find_files` raises,
-    a row that cannot be read, an id that stands twice in a split, and a split that is not there.
+    a folder in which a part of a split is missing, a row that cannot be read, an id that stands twice in a split, and a
+    split that is not there.
     """
     reading = reading or Reading()
     seen: dict[int, Path] = {}  # by hash: a set may have millions of questions
     splits: set[str] = set()
     kept = 0
-    for file, kind in find_files(card, Path(source)):
-        if split is not None and file.split not in ("", split):
-            splits.add(file.split)
-            continue
+    found = find_files(card, Path(source))
+    wanted = [pair for pair in found if split is None or pair[0].split in ("", split)]
+    splits.update(file.split for file, _ in found if file.split)
+    if Path(source).is_dir():  # who names one file wants no other
+        _check_shards([file.path for file, _ in wanted], Path(source))
+    for file, kind in wanted:
         if on_file is not None:
             on_file(file, kind)
         for item in kind.read(file, reading):
@@ -102,6 +107,33 @@ def _folder(card: Card, folder: Path) -> list[Path]:
             expected=patterns,
         )
     return found
+
+
+def _check_shards(paths: Sequence[Path], source: Path) -> None:
+    """Raise :class:`DatasetError` if files say of how many they are one, as in ``test-00000-of-00002.parquet``, and
+    some of these are not there: what is left would be taken for the whole split."""
+    groups: dict[tuple[Path, str, str], list[re.Match[str]]] = {}
+    for path in paths:
+        match = _SHARD.fullmatch(path.name)
+        if match is not None:
+            groups.setdefault((path.parent, match["stem"], match["total"]), []).append(match)
+    missing: list[str] = []
+    for (folder, stem, total), shards in groups.items():
+        there = {int(shard["number"]) for shard in shards}
+        first = 1 if int(total) in there else 0  # some count from 1
+        # The hub puts a hash behind the numbers, which nobody can know of a file that is not there.
+        rest, width = re.sub(r"^-[^.]*", "*", shards[0]["rest"] or ""), len(shards[0]["number"])
+        for number in sorted(set(range(first, first + int(total))) - there):
+            name = folder / f"{stem}-{number:0{width}}-of-{total}{rest}"
+            missing.append(name.relative_to(source).as_posix())
+    if missing:
+        more = f" and {len(missing) - _KEYS_SHOWN} more" if len(missing) > _KEYS_SHOWN else ""
+        raise DatasetError(
+            f"{source} lacks {', '.join(missing[:_KEYS_SHOWN])}{more}, by the names of the files beside it. Get "
+            "what is missing, or name a single file to read that one alone.",
+            path=str(source),
+            missing=missing,
+        )
 
 
 def _format(card: Card, path: Path) -> Format:
