@@ -80,6 +80,36 @@ def test_rows_have_settings_and_generators_of_their_own() -> None:
         assert (together[0][index], together[1][index]) == (alone[0][0], pytest.approx(alone[1][0], abs=1e-7))
 
 
+@pytest.mark.parametrize("size", [5, 511, 512, 513, 1500])
+def test_what_is_drawn_is_the_inverse_of_the_distribution(size: int) -> None:
+    """Over blocks, with tokens that have no probability, against one sum over all tokens."""
+    random = np.random.Generator(np.random.PCG64(size))
+    logits = torch.tensor(random.normal(0, 3, size), dtype=torch.float32)
+    logits[random.random(size) < 0.3] = -torch.inf
+    logits[-1] = 0.0
+    ends = np.cumsum(np.exp(logits.double().numpy()))
+    values = (np.arange(400) + 0.5) / 400
+    ids, logprobs = draw(logits.repeat(400, 1), [SamplingSettings(temperature=1.0)] * 400, list(map(Fixed, values)))  # type: ignore[arg-type]
+    wanted = np.searchsorted(ends / ends[-1], values, side="right")
+    assert (np.array(ids) == wanted).mean() > 0.99  # a border between two tokens is rounded otherwise
+    assert np.abs(ends[ids] - ends[wanted]).max() <= 1e-5 * ends[-1] + np.exp(logits.double().numpy()).max() * 0.01
+    assert np.allclose(logprobs, logits[ids].double() - np.log(ends[-1]), atol=1e-5)
+    assert np.isfinite(logprobs).all()
+
+
+def test_greedy_and_sampled_rows_together_are_what_they_are_alone() -> None:
+    logits = torch.randn(6, 1000, generator=torch.Generator().manual_seed(1))
+    settings = [SamplingSettings(temperature=float(index % 2), seed=index) for index in range(6)]
+
+    def fresh(index: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(index))
+
+    together = draw(logits, settings, [fresh(index) for index in range(6)])
+    alone = [draw(logits[index][None], [settings[index]], [fresh(index)]) for index in range(6)]
+    assert together[0] == [ids[0] for ids, _ in alone]
+    assert [together[0][index] for index in (0, 2, 4)] == logits[::2].argmax(dim=-1).tolist()
+
+
 class Fixed:
     """A generator that always gives one number."""
 
