@@ -20,13 +20,19 @@ def reader(tiny_model: Path) -> Any:
     loaded = load_model(str(tiny_model))
     guides = Guides(loaded.tokenizer, loaded.model.config.vocab_size)
 
+    def encode(text: str) -> list[int]:
+        ids: list[int] = loaded.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return ids
+
     def reads(grammar: Grammar, text: str, room: int = 2000) -> bool:
-        guide = guides.start(grammar, room)
-        ids = loaded.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        """``room`` is what there is for the action, behind the thought."""
+        guide = guides.start(grammar)
+        ids, thought = encode(text), len(encode(text[: text.find("</think>")]))
         for place, token in enumerate(ids):
             if guide.forbidden()[token]:
                 return False
-            guide.accept(ids[: place + 1])
+            left = 2000 if place < thought else room - (place - thought)
+            guide.accept(ids[: place + 1], left, left)
         return bool(guide.complete)
 
     return reads

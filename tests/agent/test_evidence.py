@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgr1.agent.evidence import find_evidence, find_supports, shown_triples
+from kgr1.graph.render import render
 from kgr1.graph.store import GraphStore
 from kgr1.types import Observation, Operation, Query, Question, Triple, Turn
 
@@ -179,3 +180,30 @@ def test_members_that_were_not_shown_carry_nothing() -> None:
     assert shown_triples(episode.turns) == [Triple(*row) for row in (*rows[:first], *rows[40 : 40 + second])]
     assert episode.answer_ids == ("m00", "m01", None)
     assert [bool(facts) for facts in find_supports(["A"], episode.answers, episode.turns)] == [True, True, False]
+
+
+def turn(entity: str, relation: str, *names: str) -> Turn:
+    query = Query(operation=Operation.GET_TAIL_ENTITIES, entity=entity, relation=relation)
+    return Turn(text="", query=query, observation=Observation(query=query, names=names, ids=names, total=len(names)),
+                shown=len(names))  # fmt: skip
+
+
+def test_entities_whose_names_differ_in_punctuation_are_not_one() -> None:
+    languages = turn("Ann", "uses", "C++", "C#")
+    assert find_supports(["Ann"], ["C#"], [languages]) == ((Triple("Ann", "uses", "C#"),),)
+    band = [turn("Ann", "works for", "WHO"), turn("The Who", "drummer", "Keith Moon")]
+    assert find_supports(["Ann"], ["Keith Moon"], band) == ((),)
+    # A model that writes names its own way means the one that is like it.
+    assert find_supports(["ann"], ["Washington DC"], [turn("Ann", "lives in", "Washington, D.C.")]) != ((),)
+
+
+def test_a_date_within_a_name_is_not_the_date_of_a_fact() -> None:
+    query = Query(operation=Operation.GET_TAIL_ENTITIES, entity="Ann", relation="visited")
+    years = tuple(str(year) for year in range(2000, 2020))
+    seen = Observation(query=query, names=("Bob", "Euro 2012"), ids=("b", "e"), times=(years, ("2019",)), total=2)
+    text, shown = render(seen, lambda words: len(words.split()), 200)
+    assert "2012" not in text.replace("Euro 2012", "")
+    told = Turn(text="", query=query, observation=seen, shown=shown, information=text)
+    assert find_supports(["Ann"], ["2012"], [told]) == ((),)
+    assert find_supports(["Ann"], ["2000"], [told]) == ((Triple("Ann", "visited", "Bob"),),)
+    assert find_supports(["Ann"], ["2019"], [told]) != ((),)

@@ -199,6 +199,15 @@ def test_tags_inside_the_graph_are_shown_inert_and_can_be_copied() -> None:
     assert len(episode.evidence) == 2
 
 
+def test_a_name_with_a_line_break_can_be_copied_as_it_is_shown() -> None:
+    graph = GraphStore.from_triples([("France", "motto", "liberty,\nequality"), ("France", "motto", "tab\there")])
+    query = 'get_tail_entities("France", "motto")'
+    for written in ('["liberty,\\\\nequality", "tab\\\\there"]', '["liberty,\\nequality", "tab\\there"]'):
+        episode = play([ask(query), answer(written)], on=graph)
+        assert episode.answers == ("liberty,\nequality", "tab\there"), written
+        assert len(episode.evidence) == 2
+
+
 def test_a_policy_that_writes_surrogates_leaves_a_record_that_can_be_saved() -> None:
     episode = play(["\ud800", ask('get_tail_relations("\udfff")'), answer('["\\ud800"]')])
     assert Episode.model_validate_json(episode.model_dump_json()) == episode

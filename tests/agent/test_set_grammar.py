@@ -244,3 +244,29 @@ def test_all_names_of_the_random_graphs_are_told_apart() -> None:
 def test_a_thought_leaves_room_for_the_action_behind_it(tokens: int, characters: int) -> None:
     agent = AgentSettings(sets=True, guided=True, max_new_tokens=tokens)
     assert f"/[^<]{{0,{characters}}}/" in SetGrammar(["a"], [], agent).lark()
+
+
+def test_a_thought_ends_while_there_is_room_for_its_action(reader: Any) -> None:
+    grammar = after(LIST, max_new_tokens=80)
+    begun = "<think>I wonder"
+    assert grammar.after(begun, 41) is None
+    narrower = grammar.after(begun, 40)
+    assert narrower is not None
+    assert narrower.startswith('start: "<think>I wonder" "</think>')
+    assert grammar.after("<think>I wonder</thi", 40) is grammar.after("<thi", 40) is None
+    assert after(LIST, max_new_tokens=40).after(begun, 21) is None  # a short turn thinks, too
+
+
+@pytest.mark.parametrize("odd", ["\x7f", "\x85", "\u2028", "\x00", '"\\', "\ud7ff", "é", "\n"])
+def test_thoughts_of_any_characters_can_be_gone_on_from(reader: Any, odd: str) -> None:
+    """A free thought may have any of them, and the grammar of the rest begins with the thought."""
+
+    class Rest(SetGrammar):
+        def lark(self) -> str:
+            narrower = self.after(f"<think>{odd}", 5)
+            assert narrower is not None
+            return narrower
+
+    grammar = Rest(("Alien",), [], AgentSettings(sets=True))
+    assert reader(grammar, f"<think>{odd}</think>\n<kg-query>{LIST}</kg-query>")
+    assert not reader(grammar, f"<think>{odd}.</think>\n<kg-query>{LIST}</kg-query>")

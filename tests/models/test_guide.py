@@ -19,6 +19,7 @@ from kgr1.errors import ModelError  # noqa: E402
 from kgr1.models.choice import continuation_scores  # noqa: E402
 from kgr1.models.engine import Engine  # noqa: E402
 from kgr1.models.guide import Guides  # noqa: E402
+from kgr1.types import FinishReason  # noqa: E402
 
 
 class Words:
@@ -287,21 +288,61 @@ def test_a_choice_of_one_row_leaves_the_others_alone(tiny_model: Path) -> None:
 def test_a_choice_that_could_be_cut_off_is_not_offered(tiny_model: Path) -> None:
     engine = make_engine(tiny_model)
     ids = engine.tokenizer.encode(PREFIX, add_special_tokens=False)
-    for limit, offered in ((60, len(NAMES)), (len(ids) + 3, 0)):
-        guide = engine._guide(whole_names(), limit)
+    for space, offered in ((60, len(NAMES)), (len(ids) + 3, 0)):
+        guide = engine._guide(whole_names())
         for place in range(len(ids)):
-            guide.accept(ids[: place + 1])
+            guide.accept(ids[: place + 1], 60, space - place - 1)
         assert len(guide.choices) == offered
+
+
+@pytest.mark.parametrize(
+    "text", ['"a long name that is written to its end</answer>"', '"it is " ("so" | "no") ", as it was</answer>"']
+)
+def test_what_is_not_chosen_does_not_count_against_the_limit(tiny_model: Path, text: str) -> None:
+    engine = make_engine(tiny_model)
+
+    async def turn() -> Any:
+        row = await engine.open(engine.tokenizer.encode("Is it so?"), SamplingSettings())
+        return await engine.generate(row, 2, Words(text))
+
+    request = asyncio.run(turn())
+    assert engine.tokenizer.decode(request.ids).endswith("</answer>")
+    assert len(request.ids) > 2 >= len(request.ids) - request.forced
+
+
+def test_what_is_not_chosen_ends_with_the_context(tiny_model: Path) -> None:
+    engine = make_engine(tiny_model)
+    engine.max_context = 20
+    words = Words('"' + "on and on and " * 12 + '</answer>"')
+
+    async def turn() -> tuple[Any, FinishReason]:
+        row = await engine.open(engine.tokenizer.encode("Is it so?"), SamplingSettings())
+        request = await engine.generate(row, 200, words)
+        assert len(row.ids) == 20
+        return request, await request.future
+
+    request, finish = asyncio.run(turn())
+    assert finish is FinishReason.LENGTH
+    assert engine.tokenizer.decode(request.ids).startswith("on and on")
+
+
+def test_a_narrower_grammar_that_cannot_be_read_changes_nothing(tiny_model: Path) -> None:
+    class Broken(Words):
+        def after(self, text: str, room: int) -> str | None:
+            return 'start: "\x7f" unknown'
+
+    [text] = asyncio.run(write(make_engine(tiny_model), [(Broken('"it is so</answer>"'), SamplingSettings())]))
+    assert text == "it is so</answer>"
 
 
 def test_a_guide_that_cannot_go_on_lets_go(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(tiny_model)
-    guide = engine._guide(Words('"yes"'), 8)
+    guide = engine._guide(Words('"yes"'))
     assert guide.forbidden().any()
     broken: Any = guide
     monkeypatch.setattr(broken, "_matcher", NoToken())
     assert not guide.forbidden().any()
-    guide.accept([5])
+    guide.accept([5], 7, 7)
     assert not guide.forbidden().any()
 
 
@@ -315,6 +356,6 @@ class NoToken:
 def test_what_cannot_be_guided_says_so(tiny_model: Path) -> None:
     engine = make_engine(tiny_model)
     with pytest.raises(ModelError, match="not valid"):
-        engine._guide(Words('"open'), 8)
+        engine._guide(Words('"open'))
     with pytest.raises(ModelError, match=r"agent\.guided=false"):
         Guides(object(), 100)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from kgr1.graph.names import lookup_key
+from kgr1.graph.render import neutralise
 from kgr1.graph.temporal import parse_date
 from kgr1.rewards.answer import normalise
 from kgr1.types import Observation, Triple, Turn
@@ -32,12 +35,20 @@ def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
             dates = observation.times
             for place, triple in enumerate(observation.triples(shown)):
                 # Behind a name with many dates only some of them are shown.
-                seen = (date for date in dates[place] if date in turn.information) if place < len(dates) else ()
+                seen = (date for date in dates[place] if _stands(date, turn.information)) if place < len(dates) else ()
                 yield _result(triple, observation, tuple(seen))
 
 
+def _stands(date: str, information: str) -> bool:
+    """Whether a date stands behind some name, in brackets alone or among others (:func:`kgr1.graph.render.show_dates`).
+
+    In a name, such as that of the Euro 2012, it says nothing of when a fact holds.
+    """
+    return re.search(rf"(?:\(|, ){re.escape(neutralise(date))}(?=[,)])", information) is not None
+
+
 def _result(triple: Triple, observation: Observation, dates: tuple[str, ...]) -> _Result:
-    head, tail = normalise(triple.head), normalise(triple.tail)
+    head, tail = lookup_key(triple.head), lookup_key(triple.tail)
     return _Result(triple, *((head, tail) if observation.query.operation.outgoing else (tail, head)), dates)
 
 
@@ -53,11 +64,12 @@ def find_supports(
     """For each answer the shown facts on a shortest path from any topic to it, in the order they were shown.
 
     A topic is an answer if the path comes from another topic, or if a query had it as a result (the wife of the
-    husband of a topic). A date is one if it, or a day or month within it, was shown behind a result; the facts are then
+    husband of a topic). A name that no shown entity has stands for those that it equals but for punctuation and
+    articles. A date is one if it, or a day or month within it, was shown behind a result; the facts are then
     those of that result. An answer that no chain of shown facts connects with a topic has none.
     """
     trace = _Trace(topics, turns)
-    return tuple(trace.support(normalise(answer), answer) for answer in answers)
+    return tuple(trace.support(answer) for answer in answers)
 
 
 Steps = dict[str, tuple[str, int] | None]
@@ -73,22 +85,31 @@ class _Trace:
         self._number = {triple: number for number, triple in enumerate(self._triples)}
         self._neighbours: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for number, triple in enumerate(self._triples):
-            head, tail = normalise(triple.head), normalise(triple.tail)
+            head, tail = lookup_key(triple.head), lookup_key(triple.tail)
             self._neighbours[head].append((tail, number))
             self._neighbours[tail].append((head, number))
-        self._topics = [normalise(topic) for topic in topics]
+        self._alike: dict[str, list[str]] = defaultdict(list)
+        for node in self._neighbours:
+            self._alike[normalise(node)].append(node)
+        self._topics = [node for topic in topics for node in self._nodes(topic)]
         self._reached = self._search(self._topics)
 
-    def support(self, form: str, answer: str) -> tuple[Triple, ...]:
-        """The facts behind an answer with this normal form."""
-        used: set[int] = set()
-        if form not in self._topics:
-            used = _way(self._reached, form)
-        else:
-            others = self._search([topic for topic in self._topics if topic != form])
-            used = _way(others, form) or self._back(form)
-        used = used or self._dated(answer)
+    def support(self, answer: str) -> tuple[Triple, ...]:
+        """The facts behind an answer."""
+        ways = (self._way_to(node) for node in self._nodes(answer))
+        used = min(filter(None, ways), key=len, default=set()) or self._dated(answer)
         return tuple(self._triples[number] for number in sorted(used))
+
+    def _nodes(self, name: str) -> list[str]:
+        """The shown entities that a name stands for: the one that has it, else those with the same normal form."""
+        key = lookup_key(name)
+        return [key] if key in self._neighbours else self._alike.get(normalise(name), [])
+
+    def _way_to(self, node: str) -> set[int]:
+        if node not in self._topics:
+            return _way(self._reached, node)
+        others = self._search([topic for topic in self._topics if topic != node])
+        return _way(others, node) or self._back(node)
 
     def _search(self, roots: Iterable[str]) -> Steps:
         """Breadth first over facts in both directions."""
@@ -102,13 +123,13 @@ class _Trace:
                     queue.append(other)
         return reached
 
-    def _back(self, form: str) -> set[int]:
+    def _back(self, node: str) -> set[int]:
         """The shortest way on which a query had this entity as a result."""
         return min(
             (
                 self._with_way(result)
                 for result in self._results
-                if result.found == form and result.asked in self._reached
+                if result.found == node and result.asked in self._reached
             ),
             key=len,
             default=set(),

@@ -30,10 +30,16 @@ from kgr1.types import Operation, Query, Turn, quote
 THOUGHT_CHARACTERS = 400
 """Longest thought; longer ones are loops."""
 
+ACTION_TOKENS = 48
+"""Room that a thought leaves for the choices of the action behind it."""
+
 NAME_TOKENS = 32
 """Room that another name of an answer must have; longer names are rare."""
 
+_CONTROL = re.compile("[\x7f-\x9f\u2028\u2029]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+THINK = "<think>"
+THINK_END = "</think>"
 _QUERY = "<kg-query>"
 _ANSWER = "<answer>["
 _END = "]</answer>"
@@ -55,6 +61,7 @@ class TurnGrammar:
         unnamed = any(map(is_identifier, topics)) or (self._last and not named)
         self._answers = _without_asked(list(seen) if unnamed else named, topics, turns)
         self._more = call_end(agent)
+        self._reserve = reserve(agent)
         self._asked = set() if self._more else {_key(turn.query) for turn in turns if turn.query is not None}
         self._listed: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
         for turn in turns:
@@ -65,23 +72,25 @@ class TurnGrammar:
 
     def lark(self) -> str:
         """The grammar of the whole turn."""
+        thought = f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/\n"
+        return f"start: {literal(THINK)} THOUGHT {literal(THINK_END + chr(10))} {self._action()}{thought}"
+
+    def _action(self) -> str:
+        """The action behind a thought, and the rules that it is made of."""
         queries = [] if self._last else [*self._listings(), *self._steps()]
-        actions = [f"{_literal(_QUERY)} ({' | '.join(queries)}) {_literal(')</kg-query>')}"] if queries else []
+        actions = [f"{literal(_QUERY)} ({' | '.join(queries)}) {literal(')</kg-query>')}"] if queries else []
         if self._answers or not queries:
-            actions.append(f"{_literal(_ANSWER)} answer")
-        rules = [
-            f'start: "<think>" THOUGHT {_literal("</think>" + chr(10))} ({" | ".join(actions)})',
-            f"THOUGHT: /[^<]{{0,{THOUGHT_CHARACTERS}}}/",
-            f"answer: {self._list(self._answers, first=True)}",
-        ]
-        return "\n".join(rules) + "\n"
+            actions.append(f"{literal(_ANSWER)} answer")
+        return f"({' | '.join(actions)})\nanswer: {self._list(self._answers, first=True)}\n"
 
     def after(self, text: str, room: int) -> str | None:
         """The grammar of the same turn once it has begun with ``text``, where that allows less; else None.
 
         It does once a name of the answer is complete, which cannot be listed again. With a ``room`` of few tokens the
-        list ends there: one that is cut off would be no answer.
+        thought or the list ends there: what is cut off would be no action.
         """
+        if room <= self._reserve and thinking(text):
+            return f"start: {literal(text)} {literal(THINK_END + chr(10))} {self._action()}"
         start = text.find(_ANSWER)
         if start < 0:
             return None
@@ -90,11 +99,11 @@ class TurnGrammar:
         names = {found[0] for found in listed}
         left = [name for name in self._answers if _json(name) not in names]
         if room >= NAME_TOKENS:
-            return f"start: {_literal(text[:end])} ({self._list(left, first=not listed)})\n" if listed else None
+            return f"start: {literal(text[:end])} ({self._list(left, first=not listed)})\n" if listed else None
         # A name that has begun is written to its end; a comma is one token with the quotation mark before it.
         begun = left and (not listed or len(text) > end)
-        last = f"{_literal(', ' if listed else '')} {_items(left)}" if begun else ""
-        return f"start: {_literal(text[:end])} {last} {_literal(_END)}\n"
+        last = f"{literal(', ' if listed else '')} {_items(left)}" if begun else ""
+        return f"start: {literal(text[:end])} {last} {literal(_END)}\n"
 
     def choices(self, text: str) -> list[str]:
         """What can come next where the turn so far, ``text``, comes to the relation of a query: all names to its end.
@@ -116,18 +125,18 @@ class TurnGrammar:
     def _list(self, names: Sequence[str], *, first: bool) -> str:
         """The rest of a list of names, with its end."""
         if not names:
-            return _literal(_END)
+            return literal(_END)
         # No more items than there are names: behind the last one a comma would have to be followed by something.
         most = len(names) - first
-        more = f"({_literal(', ')} {_items(names)}){{0,{most}}} " if most else ""
-        return f"{_items(names) if first else ''} {more}{_literal(_END)}"
+        more = f"({literal(', ')} {_items(names)}){{0,{most}}} " if most else ""
+        return f"{_items(names) if first else ''} {more}{literal(_END)}"
 
     def _listings(self) -> Iterable[str]:
         """Queries for the relations of an entity."""
         for operation in (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS):
             names = [name for name in self._entities if (operation, name, None) not in self._asked]
             if names:
-                yield f"{_literal(operation.value + '(')} {_arguments(names)}{self._more}"
+                yield f"{literal(operation.value + '(')} {_arguments(names)}{self._more}"
 
     def _steps(self) -> Iterable[str]:
         """Queries along a relation: of those listed for the entity, or for any other one if it has no list."""
@@ -137,7 +146,7 @@ class TurnGrammar:
                 groups.setdefault(tuple(self._relations(operation, entity)), []).append(entity)
             for relations, entities in groups.items():
                 if relations:
-                    call = f"{_literal(operation.value + '(')} {_arguments(entities)} {_literal(', ')}"
+                    call = f"{literal(operation.value + '(')} {_arguments(entities)} {literal(', ')}"
                     yield f"{call} {_arguments(relations)}{self._more}"
 
     def _relations(self, operation: Operation, entity: str) -> list[str]:
@@ -156,10 +165,20 @@ def _without_asked(names: list[str], topics: Sequence[str], turns: Sequence[Turn
     return [name for name in names if name not in about]
 
 
+def reserve(agent: AgentSettings) -> int:
+    """With how many tokens left a thought has to end; no thought takes more than half of a short turn."""
+    return min(ACTION_TOKENS, agent.max_new_tokens // 2)
+
+
+def thinking(text: str) -> bool:
+    """True within the thought of a turn, before its closing tag has begun."""
+    return text.startswith(THINK) and "<" not in text[len(THINK) :]
+
+
 def call_end(agent: AgentSettings) -> str:
     """What may stand at the end of a call, before its bracket: a time, a page; empty for neither."""
-    time = f" ({_literal(', ' + chr(34))} /{_TIME}/ {_literal(chr(34))})?" if agent.time_filter else ""
-    page = f" ({_literal(', page=')} /{_PAGE}/)?" if agent.page_size else ""
+    time = f" ({literal(', ' + chr(34))} /{_TIME}/ {literal(chr(34))})?" if agent.time_filter else ""
+    page = f" ({literal(', page=')} /{_PAGE}/)?" if agent.page_size else ""
     return time + page
 
 
@@ -179,12 +198,13 @@ def _items(names: Iterable[str]) -> str:
 
 
 def _one_of(texts: Iterable[str]) -> str:
-    return f"({' | '.join(map(_literal, texts))})"
+    return f"({' | '.join(map(literal, texts))})"
 
 
 def _json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-_literal = _json
-"""A text as it stands in a grammar, which is as in JSON."""
+def literal(text: str) -> str:
+    """A text as it stands in a grammar: as in JSON, with the control characters that JSON leaves as they are."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(text))

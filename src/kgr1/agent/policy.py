@@ -26,7 +26,7 @@ class Grammar(Protocol):
     def after(self, text: str, room: int) -> str | None:
         """The grammar of the whole text once it has begun with ``text``, if that allows less than before.
 
-        ``room`` is the number of tokens that can still come.
+        ``room`` is the number of tokens that can still be chosen.
         """
         ...
 

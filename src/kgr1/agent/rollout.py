@@ -26,6 +26,7 @@ from kgr1.agent.thoughts import thoughts
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.render import neutralise
 from kgr1.rewards.answer import normalise
 from kgr1.types import FOUND, Episode, Question, StopReason, Turn
 
@@ -140,7 +141,9 @@ class _Loop:
         return Prior(self.policy.ranker, self.agent.ranker_weight, self.question)
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """The names of an answer, all that was found in the place of ``*``."""
+        """The names of an answer as the graph has them, all that was found in the place of ``*``."""
+        shown = {text: name for name in self.names if (text := neutralise(name)) != name}
+        names = tuple(shown.get(name, name) for name in names)
         if not self.agent.sets or FOUND not in names:
             return names
         found = find(self.question.topics, self.turns).names

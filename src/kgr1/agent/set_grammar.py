@@ -17,24 +17,18 @@ by token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 from kgr1.agent.found import changes, find
-from kgr1.agent.grammar import THOUGHT_CHARACTERS, call_end
+from kgr1.agent.grammar import ACTION_TOKENS, THINK, THINK_END, THOUGHT_CHARACTERS, call_end, literal, reserve, thinking
 from kgr1.agent.prior import Prior
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, DirectedRelation, Operation, Query, Turn
 
-ACTION_TOKENS = 48
-"""Room that a thought leaves for the action behind it: a query with two long names, with all tags."""
-
 CHARACTERS = 3
 """Of one token of a thought, or more."""
 
-_THINK = "<think>"
-_THINK_END = "</think>"
 _QUERY = "<kg-query>"
 _QUERY_END = "</kg-query>"
 _EVERYTHING = f'<answer>["{FOUND}"]</answer>'
@@ -58,6 +52,7 @@ class SetGrammar:
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
+        self._reserve = reserve(agent)
         self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
@@ -78,32 +73,35 @@ class SetGrammar:
 
     def lark(self) -> str:
         """The grammar of the whole turn."""
+        # Said outright, so that no token across the end of the tag begins another thought than those to be chosen from.
+        thought = " | ".join(map(literal, self._thoughts)) or f"/[^<]{{0,{self._thought}}}/"
+        return f"start: {literal(THINK)} thought {literal(THINK_END + chr(10))} {self._action()}thought: {thought}\n"
+
+    def _action(self) -> str:
+        """The action behind a thought, to the end of the rule."""
         actions = []
         if self.queries:
-            calls = " | ".join(_literal(query.removesuffix(")")) for query in self.queries)
-            actions.append(f"{_literal(_QUERY)} ({calls}){self._more} {_literal(')' + _QUERY_END)}")
+            calls = " | ".join(literal(query.removesuffix(")")) for query in self.queries)
+            actions.append(f"{literal(_QUERY)} ({calls}){self._more} {literal(')' + _QUERY_END)}")
         if self._found or not actions:
-            actions.append(_literal(_EVERYTHING if self._found else _NO_ANSWER))
-        # Said outright, so that no token across the end of the tag begins another thought than those to be chosen from.
-        thought = " | ".join(map(_literal, self._thoughts)) or f"/[^<]{{0,{self._thought}}}/"
-        return (
-            f"start: {_literal(_THINK)} thought {_literal(_THINK_END + chr(10))} ({' | '.join(actions)})\n"
-            f"thought: {thought}\n"
-        )
+            actions.append(literal(_EVERYTHING if self._found else _NO_ANSWER))
+        return f"({' | '.join(actions)})\n"
 
     def after(self, text: str, room: int) -> str | None:
-        """Nothing that has begun allows less than before."""
-        return None
+        """The grammar of the rest where a free thought has to end, so that there is room for its action; else None."""
+        if room > self._reserve or self._thoughts or not thinking(text):
+            return None
+        return f"start: {literal(text)} {literal(THINK_END + chr(10))} {self._action()}"
 
     def choices(self, text: str) -> list[str]:
         """All thoughts at the beginning, all queries where a turn comes to its query, each to its end; else none."""
-        if text == _THINK:
-            return [f"{thought}{_THINK_END}" for thought in self._thoughts]
+        if text == THINK:
+            return [f"{thought}{THINK_END}" for thought in self._thoughts]
         return [f"{query}{_QUERY_END}" for query in self.queries] if self._comes_to_query(text) else []
 
     def expected(self, text: str) -> list[float | None]:
         """What the prior makes of each of the queries, empty without one, and what is added to each of the thoughts."""
-        if text == _THINK:
+        if text == THINK:
             return list(self._thoughts.values())
         if self._prior is None or not self._comes_to_query(text):
             return []
@@ -145,7 +143,3 @@ def _relation(query: Query) -> str | None:
 
 def _listing(entity: str) -> str:
     return Query(operation=Operation.GET_TAIL_RELATIONS, entity=entity).to_text()
-
-
-def _literal(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -58,11 +58,17 @@ class Request:
     """A turn being sampled."""
 
     future: asyncio.Future[FinishReason]
-    limit: int
+    limit: int  # most tokens that are chosen; those that are forced are as many as it takes
+    space: int  # most tokens of any kind: what is left of the context
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: int = 0  # tokens that the grammar, or a whole name chosen before, left no choice about
     guide: Guide | None = None
+
+    @property
+    def room(self) -> int:
+        """How many tokens can still be chosen."""
+        return min(self.limit - (len(self.ids) - self.forced), self.space - len(self.ids))
 
 
 class Engine:
@@ -109,15 +115,16 @@ class Engine:
     async def generate(self, row: Row, max_new_tokens: int, grammar: Grammar | None = None) -> Request:
         """Sample one turn for a row; the sampled ids are appended to its context.
 
-        With a ``grammar`` tokens that it does not allow have no probability.
+        With a ``grammar`` tokens that it does not allow have no probability, and ``max_new_tokens`` are those that it
+        leaves a choice about: a long name is written to its end.
         """
         assert row.request is None, "one turn at a time per episode"
-        limit = min(max_new_tokens, self.max_context - len(row.ids))
-        if limit <= 0:
+        space = self.max_context - len(row.ids)
+        if space <= 0:
             raise ModelError(f"The context of {self.max_context} tokens is full.")
-        request = Request(asyncio.get_running_loop().create_future(), limit)
+        request = Request(asyncio.get_running_loop().create_future(), min(max_new_tokens, space), space)
         if grammar is not None:
-            request.guide = self._guide(grammar, limit)
+            request.guide = self._guide(grammar)
         row.request = request
         if self._driver is None or self._driver.done():
             self._driver = asyncio.create_task(self._drive())
@@ -140,10 +147,10 @@ class Engine:
         if self._places is not None:
             self._places.release()
 
-    def _guide(self, grammar: Grammar, limit: int) -> Guide:
+    def _guide(self, grammar: Grammar) -> Guide:
         if self._guides is None:
             self._guides = Guides(self.tokenizer, self.model.config.get_text_config().vocab_size)
-        return self._guides.start(grammar, limit)
+        return self._guides.start(grammar)
 
     def _attach_loop(self) -> None:
         # A caller may use asyncio.run several times; asyncio primitives belong to one loop.
@@ -304,16 +311,23 @@ class Engine:
         _check(logprobs)
         for row, token, logprob in zip(rows, ids, logprobs, strict=True):
             self._append(row, token, logprob)
+            self._settle(row)
 
-    def _append(self, row: Row, token: int, logprob: float) -> None:
-        """Go on with ``token``, and end the turn if it is complete."""
+    def _append(self, row: Row, token: int, logprob: float, *, forced: bool = False) -> None:
+        """Go on with ``token``."""
         request = row.request
         assert request is not None
         row.ids.append(token)
         request.ids.append(token)
         request.logprobs.append(logprob)
+        request.forced += forced
         if request.guide is not None:
-            request.guide.accept(request.ids)
+            request.guide.accept(request.ids, request.room, request.space - len(request.ids))
+
+    def _settle(self, row: Row) -> None:
+        """End the turn if it is complete."""
+        request = row.request
+        assert request is not None
         finish = self._finish(row, request)
         if finish is not None:
             row.request = None
@@ -330,8 +344,8 @@ class Engine:
             if not forced:
                 return
             for token in forced:
-                request.forced += 1
-                self._append(row, token, 0.0)
+                self._append(row, token, 0.0, forced=True)
+                self._settle(row)
                 if row.request is None or request.guide.choices:
                     break
 
@@ -342,11 +356,10 @@ class Engine:
         _check(drawn)
         tempered = scores.cpu() / (row.sampling.temperature or 1.0)
         logprobs = token_logprobs(tempered, choices, chosen)
-        request = row.request
-        assert request is not None
-        request.forced += sum(forced_tokens(choices, chosen))
-        for token, logprob in zip(choices[chosen], logprobs, strict=True):
-            self._append(row, token, logprob)
+        known = forced_tokens(choices, chosen)
+        for token, logprob, forced in zip(choices[chosen], logprobs, known, strict=True):
+            self._append(row, token, logprob, forced=forced)
+        self._settle(row)
 
     def _weigh(self, row: Row, choices: Sequence[Sequence[int]]) -> torch.Tensor:
         """Log-probabilities (n,) of n choices; those of a row in the same place are taken over."""
@@ -374,7 +387,8 @@ class Engine:
             return FinishReason.EOS
         if row.stops.complete(request.ids):
             return FinishReason.STOP
-        return FinishReason.LENGTH if len(request.ids) >= request.limit else None
+        going_on = request.guide is not None and request.guide.going_on and len(request.ids) < request.space
+        return FinishReason.LENGTH if request.room <= 0 and not going_on else None
 
 
 def _check(logprobs: Sequence[float]) -> None:

@@ -28,9 +28,9 @@ class Guides:
                 f"The tokenizer of this model cannot be guided: {error} Set agent.guided=false."
             ) from error
 
-    def start(self, grammar: Grammar, limit: int) -> Guide:
-        """A guide for one text of at most ``limit`` tokens."""
-        return Guide(self, grammar, limit)
+    def start(self, grammar: Grammar) -> Guide:
+        """A guide for one text."""
+        return Guide(self, grammar)
 
 
 class Guide:
@@ -39,8 +39,8 @@ class Guide:
     Where no token can go on, because the vocabulary cannot write a name, it lets go: the rest of the text is free.
     """
 
-    def __init__(self, guides: Guides, grammar: Grammar, limit: int) -> None:
-        self._guides, self._grammar, self._limit = guides, grammar, limit
+    def __init__(self, guides: Guides, grammar: Grammar) -> None:
+        self._guides, self._grammar = guides, grammar
         self._matcher = self._match(grammar.lark())
         self._narrower = ""
         self._lost = False
@@ -66,27 +66,36 @@ class Guide:
         """The tokens that have to come next, since nothing else is allowed; empty where there is a choice."""
         return [] if self._lost or self.choices else list(self._matcher.compute_ff_tokens())
 
-    def accept(self, ids: Sequence[int]) -> None:
-        """Go on by the last of ``ids``, which are all tokens of the text so far."""
+    @property
+    def going_on(self) -> bool:
+        """True where the next tokens are forced, or are those of one of ``choices``."""
+        return bool(self.choices or self.forced())
+
+    def accept(self, ids: Sequence[int], room: int, space: int) -> None:
+        """Go on by the last of ``ids``, which are all tokens of the text so far.
+
+        ``room`` is how many tokens can still be chosen, ``space`` how many can still be written.
+        """
         self.choices = []
         if self._lost:
             return
         self._matcher.consume_token(ids[-1])
         text = self._guides.tokenizer.decode(ids)
-        narrower = self._grammar.after(text, self._limit - len(ids))
+        narrower = self._grammar.after(text, room)
         if narrower is not None and narrower != self._narrower:
-            matcher = self._match(narrower)
-            # A token can end in the middle of a character, and then its text is not what the model wrote.
-            if matcher.try_consume_tokens(list(ids)) == len(ids):
+            matcher = LLMatcher(self._guides.tokens, narrower)
+            # A token can end in the middle of a character, and then its text is not what the model wrote. A text that
+            # no grammar can hold leaves what was allowed before.
+            if not matcher.is_error() and matcher.try_consume_tokens(list(ids)) == len(ids):
                 self._matcher, self._narrower = matcher, narrower
-        self.choices = self._choices(text, self._limit - len(ids))
+        self.choices = self._choices(text, space)
         self.expected = self._grammar.expected(text) if self.choices else []
 
-    def _choices(self, text: str, room: int) -> list[list[int]]:
+    def _choices(self, text: str, space: int) -> list[list[int]]:
         encode = self._guides.tokenizer.encode
         texts = self._grammar.choices(text)
         found = [encode(choice, add_special_tokens=False, split_special_tokens=True) for choice in texts]
-        fitting = [ids for ids in found if len(ids) < room and self._matcher.validate_tokens(ids) == len(ids)]
+        fitting = [ids for ids in found if len(ids) < space and self._matcher.validate_tokens(ids) == len(ids)]
         # With one that does not fit left out, the choice would not be the model's.
         return fitting if len(fitting) == len(texts) > 1 else []
 
