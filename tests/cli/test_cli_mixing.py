@@ -1,4 +1,4 @@
-"""A mixture with dated facts, from the files to the questions."""
+"""Mixtures from the files to the questions and to what a run says about them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import typer
 
-from kgr1.cli.coldstart import expert_trajectories
+from kgr1.cli.coldstart import agent_material, expert_trajectories
 from kgr1.cli.mixing import mind_times, open_material
+from kgr1.cli.runs import question_record
 from kgr1.config import AgentSettings, ColdstartSettings, Settings
 from kgr1.errors import DatasetError
 
@@ -56,6 +57,66 @@ def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
     assert set(first) | set(second) == set(trajectories(0, 10))
     with pytest.raises(DatasetError, match="lower its skip"):
         trajectories(10_000, 4)
+
+
+def test_a_cold_start_records_the_questions_that_it_learns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "mixture.toml"
+    settings = Settings(coldstart=ColdstartSettings(trajectories=12, recovery_share=0.0))
+
+    def learn(limit: int | None, skip: int = 0) -> tuple[dict[str, Any], list[str], set[str], str]:
+        recipe.write_text(
+            f'[[part]]\nname = "one"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
+            '[[part]]\nname = "two"\ngraph = "countries"\ngenerate = 50\n'
+        )
+        options = {"without": None, "split": None, "subset": None, "limit": limit, "seed": 0, "max_turns": 7}
+        with open_material(None, None, recipe, **options) as given:  # type: ignore[arg-type]
+            learned = [question for question, _ in expert_trajectories(given, settings)]
+            capsys.readouterr()
+            _, record = agent_material(given, settings)
+            assert {key: record[key] for key in ("count", "sha256")} == question_record(learned)
+            assert record["limit"] == limit
+            told = " ".join(capsys.readouterr().err.split())
+            return record, [question.id for question in learned], {question.id for question in given.questions}, told
+
+    record, learned, drawn, told = learn(8)
+    assert len(learned) == record["count"] == 8
+    assert set(learned) == drawn  # --limit says which questions there are
+    assert "8 expert trajectories from 8 questions." in told
+    record, learned, _, told = learn(None)
+    assert len(learned) == 12
+    assert "12 expert trajectories from" in told
+    assert "from 12 questions" not in told
+    assert "skip" not in record
+    other, others, _, _ = learn(None, skip=3)
+    assert others != learned
+    assert other["skip"] == {"one": 3}
+    assert other["sha256"] != record["sha256"]
+
+
+def test_the_topics_of_a_part_that_is_left_out_stay_held_out_on_its_graph(tmp_path: Path) -> None:
+    """Also where two parts share a graph and the topics of other graphs are allowed."""
+    (tmp_path / "towns.tsv").write_text("".join(f"town {n}\tlies in\tland {n % 4}\n" for n in range(24)), "utf-8")
+    for name, text in (("one", "where is town {}"), ("two", "in which land does town {} lie")):
+        rows = [
+            {"id": f"q{n}", "question": text.format(n), "topic_entities": [f"town {n}"], "answers": [f"land {n % 4}"]}
+            | {"split": "test" if name == "one" and n % 2 else "train"}
+            for n in range(24)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text(
+        'held_out_topics = "graph"\n'
+        + "".join(
+            f'[[part]]\nname = "{name}"\ngraph = "{tmp_path / "towns.tsv"}"\nquestions = "{tmp_path / name}.jsonl"\n'
+            for name in ("one", "two")
+        )
+    )
+    for without in ([], ["one"]):
+        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
+            assert given.mixture is not None
+            topics = {topic for question in given.mixture.questions["two"] for topic in question.topics}
+        assert topics == {f"town {n}" for n in range(0, 24, 2)}
 
 
 def test_a_part_that_is_left_out_is_neither_learned_nor_forgotten(tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_ranker(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_a_limit_holds_for_a_mixture(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mixture.toml"
+    recipe.write_text('[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\n')
+    few = (*RANKER[RANKER.index("--set") :], "--set", "agent.max_turns=7", "--model", tiny_model)
+    told = run("ranker", "--mixture", recipe, "--limit", "9", *few, "--out", tmp_path / "policy").stderr
+    assert re.search(r"\d+ choices of 9 questions\.", told)
+
+
 def test_a_policy_is_asked_with_its_ranker(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     """One that says so finds the ranker in its folder; without the file the episodes end with advice."""
     policy = shutil.copytree(tiny_model, tmp_path / "policy")

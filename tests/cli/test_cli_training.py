@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from cli_process import Run
 
 from kgr1.cli import runs
 from kgr1.cli.bars import StepBar
+from kgr1.cli.train import reinforce
+from kgr1.config import Settings, TrainSettings
+from kgr1.graph.store import GraphStore
+from kgr1.types import Question
 
 pytest.importorskip("trl")
 
@@ -177,9 +182,28 @@ def test_force_removes_nothing_but_a_run(tmp_path: Path) -> None:
     elsewhere = tmp_path / "data" / "precious"
     elsewhere.mkdir()
     (tmp_path / "best").symlink_to(elsewhere)
+    (tmp_path / "best.json").write_text("{}")  # says of which step best/ is
     runs.clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-old", "data"]
     assert elsewhere.is_dir()
+
+
+@pytest.mark.parametrize("every", [0, 5])
+def test_an_alarm_names_the_best_policy_where_there_is_one(
+    every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def alarmed(*_: Any, on_alarm: Callable[[str], None], **__: Any) -> Path:
+        on_alarm("it collapses")
+        return tmp_path / "policy"
+
+    monkeypatch.setattr("kgr1.grpo.trainer.train_grpo", alarmed)
+    settings = Settings(train=TrainSettings(eval_steps=every))
+    dev = [Question(id="1", text="Who?", topics=("Ada",), answers=())]
+    graph = GraphStore.from_triples([("Ada", "knows", "Ben")])
+    reinforce("start", dev, dev, graph, tmp_path, settings, going_on=False)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Stopped early, because it collapses. The last checkpoint is kept" in told
+    assert ("is the best policy by the development questions" in told) is (every > 0)
 
 
 def test_several_graphs_at_once(run: Run, family: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -213,6 +237,10 @@ def test_several_graphs_at_once(run: Run, family: Path, tiny_model: Path, tmp_pa
     assert len(rows(grpo)) == 2
     assert json.loads((grpo / "run.json").read_text())["dev_questions"]["count"] == 4
     assert (grpo / "best").is_dir()
+    named = ("train", "--mixture", recipe, *short, "--limit", "4", "--start", cold / "policy", "--out", tmp_path / "x")
+    refused = run(*named, "--dev-split", "nonsense", code=1)
+    assert "questions of a split 'nonsense' that it is not trained on; choose from dev, test." in refused.stderr
+    assert not (tmp_path / "x").exists()
 
     both = run("coldstart", "--mixture", recipe, *COLD, "--model", tiny_model, "--out", tmp_path / "x", code=2)
     assert "leave out --graph" in both.stderr

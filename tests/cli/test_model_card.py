@@ -72,6 +72,31 @@ def test_what_a_card_says(run: Path) -> None:
     assert "| F1 | 0.300 | 0.600 |" in body  # steps 1 to 5 and 4 to 8
 
 
+def test_a_card_says_what_was_left_out(run: Path) -> None:
+    asked = RECORD["questions"] | {"limit": 1000, "without": ["film*", "<b>"], "skip": {"towns": 1200}}
+    save(run, questions=asked)
+    _, body = parts(run)
+    assert "split `train`, limit `1000` (SHA-256" in body
+    assert "| parts left out | `film*`, `<b>` |" in body
+    assert "| trajectories left out | 1,200 of `towns` |" in body
+    save(run, questions=RECORD["questions"] | {"limit": None})
+    _, body = parts(run)
+    assert "left out" not in body
+    assert "limit" not in body.split("All settings")[0]
+
+
+def test_a_card_says_how_far_the_run_came(run: Path) -> None:
+    assert "| steps | 8 of 30 |" in parts(run)[1]
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    settings["train"]["steps"] = 8
+    save(run, settings=settings)
+    assert "| steps | 8 |" in parts(run)[1]
+    save(run, command="coldstart", settings={"coldstart": {"epochs": 1}})
+    assert "| steps | 8 |" in parts(run)[1]
+    (run / "log.jsonl").unlink()
+    assert "| steps |" not in parts(run)[1]
+
+
 def test_the_settings_can_be_used_again(run: Path) -> None:
     block = card(run, run / "policy").split("```toml\n")[1].split("\n```")[0]
     file = run / "again.toml"

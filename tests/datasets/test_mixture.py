@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgr1.datasets.expert import expert_dataset
-from kgr1.datasets.mixture import HeldOut, HeldOutTopics, Mixture, Part, Source, load_recipe, mix, quotas
+from kgr1.datasets.mixture import HeldOut, HeldOutTopics, LeftOut, Mixture, Part, Source, load_recipe, mix, quotas
 from kgr1.datasets.plain import load_questions
 from kgr1.errors import DatasetError, SettingsError
 from kgr1.graph.store import GraphStore
 from kgr1.graph.temporal import UNDATED, parse_span
+from kgr1.rewards.answer import normalise
 from kgr1.types import GoldAnswer, Question
 
 PEOPLE = [
@@ -76,7 +77,7 @@ def test_held_out_topics_and_texts_are_kept_out() -> None:
     mixture = mixed()
     topics = {topic for question in mixture.questions["people"] for topic in question.topics}
     assert topics == {f"person_{n}" for n in range(30) if n % 10 > 1}
-    assert {question.split for question in mixture.dev["people"]} == {"dev"}
+    assert {question.split for question in mixture.others["people"]} == {"dev", "test"}
     fence = HeldOut([asked(0)])
     assert fence.holds(asked(0).model_copy(update={"topics": ("other",)}))
     assert fence.holds(asked(5).model_copy(update={"topics": ("PERSON 0",)}))
@@ -88,12 +89,87 @@ def test_made_questions_respect_what_other_parts_hold_out() -> None:
     made = Part(name="made", graph="-", generate=60, hops=(1, 2))
     tests = [asked(n, "test") for n in range(0, 30, 2)]
     mixture = mix([Source(made, graph)], seed=0, max_turns=7, held_out=tests)
-    questions = mixture.questions["made"] + mixture.dev["made"]
+    questions = mixture.questions["made"] + mixture.others["made"]
+    assert {question.split for question in questions} == {"train", "dev"}
     assert len(questions) > 20
     assert not {topic for question in questions for topic in question.topics} & {q.topics[0] for q in tests}
     without = mix([Source(made.model_copy(update={"skip_relations": ("sp*",)}), graph)], seed=0, max_turns=7)
     assert not any("spouse" in hop for q in without.questions["made"] for hop in q.gold_path)
     assert any("spouse" in hop for q in questions for hop in q.gold_path)
+
+
+def test_a_question_in_other_names_is_no_held_out_one() -> None:
+    mixture = mixed(entity_styles=["exchanged"])
+    held_out = {normalise(asked(n).text) for n in range(30) if n % 10 < 2}
+    assert not held_out & {normalise(question.text) for question in mixture.questions["people"]}
+    # Nothing else is in the way of the 24 questions.
+    assert mixture.dropped["people"] > 0
+    assert mixture.dropped["people"] + len(mixture.questions["people"]) == 24
+
+
+def walks(name: str, **settings: object) -> Source:
+    """A part of made questions on the graph of people."""
+    part = Part.model_validate({"name": name, "graph": "people.tsv", "generate": 60, "hops": (1, 2)} | settings)
+    return Source(part, GraphStore.from_triples(PEOPLE))
+
+
+def topics_of(questions: list[Question]) -> set[str]:
+    return {topic for question in questions for topic in question.topics}
+
+
+def test_what_measures_one_part_is_not_learned_by_another_on_its_graph() -> None:
+    one, other = walks("one"), walks("other", entity_styles=["as_is", "exchanged"])
+    mixture = mix([one, other], seed=1, max_turns=7)
+    kept = topics_of(mixture.others["one"]) | topics_of(mixture.others["other"])
+    assert len(kept) > 1
+    assert not kept & topics_of(mixture.questions["one"])
+    texts = {normalise(question.text) for found in mixture.others.values() for question in found}
+    assert not texts & {normalise(question.text) for found in mixture.questions.values() for question in found}
+    # A set has training questions wherever its split says so, and keeps them.
+    topic = sorted(kept)[0]
+    learned = asked(1).model_copy(update={"text": "Where is it?", "topics": (topic,)})
+    people = Part(name="people", graph="people.tsv", questions="-")
+    mixture = mix([Source(people, one.graph, [learned]), one, other], seed=1, max_turns=7)
+    assert topics_of(mixture.questions["people"]) == {topic}
+    assert topics_of(mixture.others["one"]) | topics_of(mixture.others["other"]) == kept - {topic}
+    elsewhere = Source(people.model_copy(update={"graph": "else.tsv"}), one.graph, [learned])
+    assert topic in topics_of(mix([elsewhere, one, other], seed=1, max_turns=7).others["one"])
+
+
+def test_a_part_is_the_same_without_another() -> None:
+    people = Part(name="people", graph="people.tsv", questions="-", entity_styles=("as_is", "exchanged", "upper"))
+    questions = [asked(n, "test" if n % 5 == 0 else "train") for n in range(30)]
+    first, second = walks("first"), walks("second", relation_styles=["as_is", "camel"], entity_styles=["exchanged"])
+    whole = mix([first, Source(people, first.graph, questions), second], seed=3, max_turns=7)
+    parts = {
+        "people": mix([Source(people, first.graph, questions)], seed=3, max_turns=7, left_out=[LeftOut(first.part)]),
+        "second": mix([second], seed=3, max_turns=7, left_out=[LeftOut(first.part), LeftOut(people, questions)]),
+    }
+    for name, left in parts.items():
+        assert left.questions[name] == whole.questions[name]
+        fewer = whole.draw_parts(20, 5)[name]
+        assert 0 < len(fewer) < len(left.questions[name])
+        assert left.draw_parts(20, 5)[name][: len(fewer)] == fewer
+    alike = mix([walks("one"), walks("two")], seed=3, max_turns=7).questions
+    assert {question.text for question in alike["one"]} != {question.text for question in alike["two"]}
+
+
+def test_development_questions_are_of_the_split_that_is_named() -> None:
+    graph = GraphStore.from_triples(PEOPLE)
+    people = Part(name="people", graph="people.tsv", questions="-")
+    questions = [asked(n, "test" if n % 10 == 0 else "valid" if n % 10 == 1 else "train") for n in range(30)]
+    mixture = mix([Source(people, graph, questions), walks("made", graph="else.tsv")], seed=3, max_turns=7)
+    for split in ("test", "valid"):
+        drawn = mixture.draw_dev(99, 0, split)
+        assert {(question.split, question.graph_id) for question in drawn} == {(split, "people")}
+        assert len(drawn) == 3
+    assert {question.graph_id for question in mixture.draw_dev(99, 0)} == {"made"}
+    for unknown in ("train", "nonsense"):
+        with pytest.raises(DatasetError, match=f"of a split '{unknown}' .* choose from dev, test, valid."):
+            mixture.draw_dev(9, 0, unknown)
+    alone = mix([Source(people, graph, [asked(1)])], seed=0, max_turns=5)
+    with pytest.raises(DatasetError, match="none has another split"):
+        alone.draw_dev(9, 0)
 
 
 def test_questions_without_exact_rewards_are_left_out() -> None:
@@ -174,13 +250,15 @@ def test_topics_that_another_graph_holds_out_can_be_allowed() -> None:
     ]
     held_out = [asked(3).model_copy(update=reworded), asked(4)]
 
-    def left(topics: HeldOutTopics) -> list[str]:
-        mixture = mix(sources, seed=0, max_turns=5, held_out=held_out, held_out_topics=topics)
+    def left(topics: HeldOutTopics, parts: int = 3) -> list[str]:
+        without = [LeftOut(source.part, source.questions) for source in sources[parts:]]
+        mixture = mix(sources[:parts], seed=0, max_turns=5, held_out=held_out, held_out_topics=topics, left_out=without)
         return [question.id for question in mixture.questions["mine"]]
 
-    assert left("all") == ["mine:q5"]
-    # The topic of a test on the same graph and the texts of all tests are kept out all the same.
-    assert left("graph") == ["mine:q1", "mine:q3", "mine:q5"]
+    # The topic of a test on the same graph and the texts of all tests are kept out, also of parts that are left out.
+    for parts in (3, 2, 1):
+        assert left("all", parts) == ["mine:q5"]
+        assert left("graph", parts) == ["mine:q1", "mine:q3", "mine:q5"]
 
 
 def test_unknown_styles_are_explained() -> None:
@@ -225,7 +303,7 @@ def test_parts_say_which_kinds_are_made_and_of_what() -> None:
     part = Part(name="prizes", graph="-", generate=30, hops=(1, 2), kinds=("temporal",), skip_relations=("go*",))
     styled = part.model_copy(update={"entity_styles": ("upper", "exchanged"), "relation_styles": ("upper",)})
     for each in (part, styled):
-        mixture = mix([Source(each, dated)], seed=0, max_turns=7)
+        mixture = mix([Source(each, dated)], seed=7, max_turns=7)
         questions = mixture.questions["prizes"]
         assert len(questions) > 5
         for question in questions:

@@ -95,7 +95,7 @@ def coldstart(
             model=name,
             **given.record,
         )
-        layout = (planner_material if planner else agent_material)(given, settings)
+        layout, record["questions"] = (planner_material if planner else agent_material)(given, settings)
         loading.require(loading.TRAINING)
         loading.check_model(name)
         loading.mind_numbers(settings.coldstart.dtype, "coldstart.dtype")
@@ -107,13 +107,14 @@ def coldstart(
 def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:
     """What the expert does on the questions, the parts of a mixture by their weights.
 
-    Raises :class:`kgr1.errors.DatasetError` if it can do none of a part, or none but those that the part leaves out.
+    Of a mixture it may take all questions, or those that --limit has drawn. Raises :class:`kgr1.errors.DatasetError` if
+    it can do none of a part, or none but those that the part leaves out.
     """
     from kgr1.datasets.expert import Habits, expert_dataset
     from kgr1.datasets.mixture import quotas
     from kgr1.errors import DatasetError
 
-    parts = {"": given.questions} if given.mixture is None else given.mixture.questions
+    parts = {"": given.questions} if given.pools is None else given.pools
     weights = {"": 1.0} if given.mixture is None else given.mixture.weights
     skips = {"": 0} if given.mixture is None else given.mixture.skips
     shares = quotas(settings.coldstart.trajectories, weights, parts)
@@ -153,18 +154,31 @@ def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Quest
     return result
 
 
-def agent_material(given: Material, settings: Settings) -> Layout:
-    """What the agent is trained on; says how much that is."""
+def agent_material(given: Material, settings: Settings) -> tuple[Layout, dict[str, Any]]:
+    """What the agent is trained on, and what run.json says about its questions; says how much that is."""
     from kgr1.cli.mixing import mind_times
 
     trajectories = expert_trajectories(given, settings)
-    mind_times([question for question, _ in trajectories], settings.agent)
-    note(f"{len(trajectories)} expert trajectories from {len(given.questions)} questions.")
-    return agent_layout(trajectories, given.graph, settings)
+    learned = [question for question, _ in trajectories]
+    mind_times(learned, settings.agent)
+    count = len(given.questions) if given.pools is None else sum(map(len, given.pools.values()))
+    note(f"{len(trajectories)} expert trajectories from {count} questions.")
+    return agent_layout(trajectories, given.graph, settings), _learned_record(given, learned)
 
 
-def planner_material(given: Material, settings: Settings) -> Layout:
-    """What a planner is trained on; says how much that is."""
+def _learned_record(given: Material, learned: list[Question]) -> dict[str, Any]:
+    """Of a mixture, whose questions are many times more than are learned, those that there is a trajectory of."""
+    from kgr1.cli.runs import question_record
+
+    asked: dict[str, Any] = given.record["questions"]
+    if given.mixture is None:
+        return asked
+    skips = {part: skip for part, skip in given.mixture.skips.items() if skip}
+    return {**asked, **question_record(learned), **({"skip": skips} if skips else {})}
+
+
+def planner_material(given: Material, settings: Settings) -> tuple[Layout, dict[str, Any]]:
+    """What a planner is trained on, and what run.json says about its questions; says how much that is."""
     pairs = plans(given.questions, given.graph, settings)
     note(f"{len(pairs)} relation paths of {len({prompt for prompt, _ in pairs})} questions.")
 
@@ -173,7 +187,7 @@ def planner_material(given: Material, settings: Settings) -> Layout:
 
         return text_examples(pairs, tokenizer)
 
-    return layout
+    return layout, given.record["questions"]
 
 
 def plans(questions: list[Question], graph: KnowledgeGraph, settings: Settings) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ class Material:
     questions: list[Question]
     record: dict[str, Any]  # what run.json says about them
     mixture: Mixture | None = None
+    pools: dict[str, list[Question]] | None = None  # what a cold start of a mixture draws from, by part
 
 
 @contextmanager
@@ -61,11 +62,12 @@ def open_material(
             )
         with _opened(mixture, without or (), seed=seed, max_turns=max_turns) as mixed:
             drawn = mixed.draw(limit or MIXED, seed)
+            pools = mixed.questions if limit is None else mixed.draw_parts(limit, seed)
             source = runs.question_record(drawn, source=str(mixture), limit=limit)
             if without:
                 source["without"] = sorted(without)
             record = {"graph": runs.graph_record(str(mixture), mixed.family.info()), "questions": source}
-            yield Material(mixed.family, drawn, record, mixed)
+            yield Material(mixed.family, drawn, record, mixed, pools)
         return
     if without:
         raise typer.BadParameter("only parts of a --mixture can be left out.", param_hint="--without")
@@ -96,11 +98,10 @@ def _opened(path: Path, without: Sequence[str], *, seed: int, max_turns: int) ->
     from kgr1.cli.bars import busy
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.config import expand
-    from kgr1.datasets.mixture import Source, load_recipe, mix
+    from kgr1.datasets.mixture import LeftOut, Source, load_recipe, mix
 
     recipe, left_out = load_recipe(path).leave_out(without)
     held_out = [question for spec in recipe.held_out for question in load_question_set(expand(spec))]
-    held_out += [q for part in left_out for q in _questions(part) if q.split != part.split]
     with ExitStack() as stack:
         graphs: dict[str, KnowledgeGraph] = {}
         sources: list[Source] = []
@@ -111,7 +112,12 @@ def _opened(path: Path, without: Sequence[str], *, seed: int, max_turns: int) ->
             sources.append(Source(part, graphs[spec], _questions(part)))
         with busy("Mixing questions"):
             mixed = mix(
-                sources, seed=seed, max_turns=max_turns, held_out=held_out, held_out_topics=recipe.held_out_topics
+                sources,
+                seed=seed,
+                max_turns=max_turns,
+                held_out=held_out,
+                held_out_topics=recipe.held_out_topics,
+                left_out=[LeftOut(part, _questions(part)) for part in left_out],
             )
         for name, found in mixed.questions.items():
             note(f"{name}: {len(found):,} questions, {mixed.dropped[name]:,} left out.")

@@ -10,10 +10,13 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kgr1.cli.console import warn
 from kgr1.cli.runs import LOG_FILE, RUN_FILE
+
+if TYPE_CHECKING:
+    from kgr1.evaluation.curve import Series
 
 CARD = "README.md"
 WINDOW = 5
@@ -72,6 +75,7 @@ def card(run: Path, policy: Path) -> str:
     start = str(record.get("model", "unknown"))
     planner = "planner" in command
     base = str(adapter.get("base_model_name_or_path") or start)
+    logged = _logged(run / LOG_FILE)
     what = "a model that plans relation paths" if planner else "an agent that asks a knowledge graph"
     parts = [
         _metadata(base, command, adapter=bool(adapter)),
@@ -82,8 +86,9 @@ def card(run: Path, policy: Path) -> str:
         asking = f"--graph facts.tsv --model {shlex.quote(str(policy))}"
         if asking.isprintable():
             parts.append(f'## Use\n\n```sh\nkgr1 ask "Where was the director of Alien born?" {asking}\n```\n')
-    parts += ["## Training\n", *markdown_table(("", ""), _facts(record) + _best(run, policy)), ""]
-    curves = _curves(run / LOG_FILE)
+    facts = _facts(record) + _steps(record, logged) + _best(run, policy)
+    parts += ["## Training\n", *markdown_table(("", ""), facts), ""]
+    curves = _curves(logged)
     if curves:
         first, last = f"first {WINDOW} steps", f"last {WINDOW} steps"
         parts += [
@@ -112,12 +117,15 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     graph, questions, dev, libraries = (
         _object(record.get(key)) for key in ("graph", "questions", "dev_questions", "versions")
     )
+    skipped = _object(questions.get("skip"))
     code = f"kgr1 {_code(record.get('kgr1', 'unknown'))}, commit {_code(record.get('git_revision') or 'unknown')}"
     versions = [_code(f"{name} {version}") for name, version in libraries.items()]
     rows = [
         ("start", _code(record.get("model", "unknown"))),
         ("graph", _graph(graph)),
         ("questions", _questions(questions)),
+        ("parts left out", ", ".join(map(_code, _list(questions.get("without"))))),
+        ("trajectories left out", ", ".join(f"{_count(n)} of {_code(part)}" for part, n in skipped.items())),
         ("development questions", _questions(dev) if dev.get("count") else ""),
         ("seed", _code(record.get("seed", "unknown"))),
         ("begun", _code(record.get("started", "unknown"))),
@@ -137,10 +145,19 @@ def _graph(graph: Mapping[str, Any]) -> str:
 def _questions(questions: Mapping[str, Any]) -> str:
     if not questions:
         return ""
-    names = [f"{key} {_code(questions[key])}" for key in ("subset", "split") if questions.get(key)]
+    names = [f"{key} {_code(questions[key])}" for key in ("subset", "split", "limit") if questions.get(key)]
     source = f" of {_code(questions['source'])}" if questions.get("source") else ""
     digest = f" (SHA-256 {_code(str(questions['sha256'])[:16])}...)" if questions.get("sha256") else ""
     return f"{_count(questions.get('count', 0))}{source}{''.join(f', {name}' for name in names)}{digest}"
+
+
+def _steps(record: Mapping[str, Any], logged: Mapping[str, Series]) -> list[tuple[str, str]]:
+    """How far the run came, which is not always as far as the settings say."""
+    reached = max((int(steps[-1]) for steps, _ in logged.values()), default=0)
+    planned = _object(_object(record.get("settings")).get("train")).get("steps")
+    if not reached:
+        return []
+    return [("steps", f"{reached:,}" if planned in (None, reached) else f"{reached:,} of {_count(planned)}")]
 
 
 def _best(run: Path, policy: Path) -> list[tuple[str, str]]:
@@ -170,15 +187,19 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _curves(log: Path) -> list[tuple[str, ...]]:
-    """The first and last means of what was logged; empty without a log."""
+def _logged(log: Path) -> dict[str, Series]:
+    """The columns of a log; empty without one."""
     from kgr1.errors import EvaluationError
     from kgr1.evaluation.curve import read_log
 
     try:
-        logged = read_log(log)
+        return read_log(log)
     except EvaluationError:
-        return []
+        return {}
+
+
+def _curves(logged: Mapping[str, Series]) -> list[tuple[str, ...]]:
+    """The first and last means of what was logged."""
     rows: list[tuple[str, ...]] = []
     for name, shown in _CURVES.items():
         if name in logged:
@@ -199,6 +220,11 @@ def _json(path: Path) -> dict[str, Any]:
 def _object(value: object) -> dict[str, Any]:
     """A JSON object, or an empty one in place of something else."""
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    """A JSON array, or an empty one in place of something else."""
+    return value if isinstance(value, list) else []
 
 
 def _count(value: object) -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RUN_FILE, LOG_FILE, POLICY = "run.json", "log.jsonl", "policy"
 
-MADE = ("policy", "best", "start", "runs", "rollouts", LOG_FILE, RUN_FILE, "curve.png", "dev.jsonl")
+MADE = ("policy", "best", "best.json", "start", "runs", "rollouts", LOG_FILE, RUN_FILE, "curve.png", "dev.jsonl")
 """What a training run writes besides its checkpoints; the only things that --force removes."""
 
 EXTENDABLE = frozenset(

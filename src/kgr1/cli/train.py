@@ -119,7 +119,7 @@ def _dev_questions(
     if split is None:
         return []
     if given.mixture is not None:
-        return given.mixture.draw_dev(count, seed)
+        return given.mixture.draw_dev(count, seed, split)
     assert spec is not None, "without a mixture there is a question set"
     return load_question_set(
         spec, split=split, subset=subset, limit=count, seed=seed, max_turns=settings.agent.max_turns
@@ -165,7 +165,8 @@ def reinforce(
             return
         rows = [("steps", str(bar.done)), ("time", duration(bar.seconds))]
     for reason in alarms:
-        best = f"; {target / 'best'} is the best policy by the development questions" if dev else ""
+        measured = dev and settings.train.eval_steps
+        best = f"; {target / 'best'} is the best policy by the development questions" if measured else ""
         warn(f"Stopped early, because {reason}. The last checkpoint is kept{best}.")
     describe(target, policy, target / "best")
     picture = draw(target)

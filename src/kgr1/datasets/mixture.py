@@ -15,10 +15,13 @@ about is kept out of every part: questions with a held-out text or topic are dro
 at a held-out topic of any part. With ``held_out_topics = "graph"`` at the top of the file the topics of another graph's
 sets do not count: two graphs know different things about Germany. ``held_out = ["other/questions.jsonl"]`` there fences
 off sets that are no part of the mixture, such as those of a graph that is left out to test transfer.
+
+What a part is trained on depends on the seed, its name and what is held out, so it is the same without another part.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +35,7 @@ from pydantic import Field
 from kgr1.config import read_toml, validate
 from kgr1.datasets.styles import AS_IS, EXCHANGED, entity_renaming, relation_renaming, restyle
 from kgr1.datasets.synthetic import KINDS, TEMPORAL, generate_questions
+from kgr1.datasets.walks import SPLITS, topic_split
 from kgr1.errors import DatasetError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.family import GraphFamily, join_id
@@ -41,10 +45,11 @@ from kgr1.graph.temporal import Span
 from kgr1.rewards.answer import normalise
 from kgr1.types import Question, Record, Triple
 
-DEV = "dev"
+TRAIN, DEV = "train", "dev"
+"""The splits of made questions."""
 
-TRAIN_SHARE = 0.6
-"""Of made questions, by their topics; see :data:`kgr1.datasets.walks.SPLITS`."""
+TRAIN_SHARE = dict(SPLITS)[TRAIN] / (dict(SPLITS)[TRAIN] + dict(SPLITS)[DEV])
+"""Of made questions, by their topics."""
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -77,6 +82,11 @@ class Part(Record):
     skip: int = Field(
         default=0, ge=0, description="trajectories to leave out: those that a run with the same seed has learned"
     )
+
+    @property
+    def learned_split(self) -> str:
+        """The split that is trained on; made questions have one for it."""
+        return TRAIN if self.questions is None else self.split
 
 
 class Recipe(Record):
@@ -111,23 +121,46 @@ class Source(NamedTuple):
     questions: Sequence[Question] = ()
 
 
+class LeftOut(NamedTuple):
+    """A part that is not trained on; what its other splits ask about is held out all the same."""
+
+    part: Part
+    questions: Sequence[Question] = ()
+
+
 class Mixture(NamedTuple):
     """Questions by part, each with the ``graph_id`` of its member of the family of graphs."""
 
     family: GraphFamily
     questions: dict[str, list[Question]]
-    dev: dict[str, list[Question]]  # in the spelling of the graph
+    others: dict[str, list[Question]]  # those of the splits that a part is not trained on, as its graph has them
     weights: dict[str, float]
     dropped: dict[str, int]  # questions of a part that were left out: held out, incomplete, too many answers
     skips: dict[str, int]  # trajectories of a part that are not wanted again
 
-    def draw(self, count: int, seed: int) -> list[Question]:
-        """``count`` questions in random order, by the weights as far as the parts go; all if there are fewer."""
-        return _draw(self.questions, self.weights, count, seed)
+    def draw_parts(self, count: int, seed: int) -> dict[str, list[Question]]:
+        """``count`` questions by part, by the weights as far as the parts go; all if there are fewer."""
+        return _draw_parts(self.questions, self.weights, count, seed)
 
-    def draw_dev(self, count: int, seed: int) -> list[Question]:
-        """``count`` development questions, the same number of each part as far as they go."""
-        return _draw(self.dev, dict.fromkeys(self.weights, 1.0), count, seed)
+    def draw(self, count: int, seed: int) -> list[Question]:
+        """The questions of :meth:`draw_parts` in random order."""
+        return _shuffled(self.draw_parts(count, seed), seed)
+
+    def draw_dev(self, count: int, seed: int, split: str = DEV) -> list[Question]:
+        """``count`` development questions, the same number of each part that has such a split, as far as they go.
+
+        Raises :class:`DatasetError` if no part has one besides what it is trained on.
+        """
+        pools = {name: [q for q in found if q.split == split] for name, found in self.others.items()}
+        if not any(pools.values()):
+            known = ", ".join(sorted({q.split for found in self.others.values() for q in found if q.split}))
+            raise DatasetError(
+                f"No part of the mixture has questions of a split '{split}' that it is not trained on; "
+                f"{f'choose from {known}' if known else 'none has another split, so name none'}.",
+                wanted=split,
+            )
+        drawn = _draw_parts(pools, dict.fromkeys(self.weights, 1.0), count, seed)
+        return _shuffled({name: [_in_member(q, name) for q in found] for name, found in drawn.items()}, seed)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -150,40 +183,50 @@ def mix(
     max_turns: int,
     held_out: Iterable[Question] = (),
     held_out_topics: HeldOutTopics = "all",
+    left_out: Sequence[LeftOut] = (),
 ) -> Mixture:
     """Put the parts together. The same arguments give the same questions.
 
-    ``held_out`` are questions of other sets that must not be trained on. With ``held_out_topics`` "graph" a question
-    of a set may start where a held-out one of another graph starts. Raises :class:`DatasetError` if no question is left
-    in a part.
+    ``held_out`` are questions of other sets that must not be trained on, and ``left_out`` parts whose other splits must
+    not be. With ``held_out_topics`` "graph" a question of a set may start where a held-out one of another graph starts.
+    Raises :class:`DatasetError` if no question is left in a part.
     """
-    tests = {source.part.name: [q for q in source.questions if q.split != source.part.split] for source in sources}
-    everything = HeldOut([*chain.from_iterable(tests.values()), *held_out])
+    all_parts: list[Source | LeftOut] = [*sources, *left_out]
+    tests = [(one.part.graph, [q for q in one.questions if q.split != one.part.split]) for one in all_parts]
+    everything = HeldOut([*chain.from_iterable(found for _, found in tests), *held_out])
     members: dict[str, KnowledgeGraph] = {}
     questions: dict[str, list[Question]] = {}
-    dev: dict[str, list[Question]] = {}
+    others: dict[str, list[Question]] = {}
     dropped: dict[str, int] = {}
-    for number, source in enumerate(sources):
-        part = source.part
-        found, fence = source.questions, everything
+    learned: list[tuple[str, list[Question]]] = []
+    for source in sources:
+        part, found, fence = source.part, source.questions, everything
         if part.questions is None:
-            found = _make(source, fence, seed + number, max_turns)
+            found = _make(source, fence, seed, max_turns)
         elif held_out_topics == "graph":
-            same = [other.part.name for other in sources if other.part.graph == part.graph]
-            fence = everything.only_topics_of(chain.from_iterable(tests[name] for name in same))
+            fence = everything.only_topics_of(_of_graph(part.graph, tests))
         if part.incomplete:
             found = [_within(question) for question in found if not _complete(question)]
         usable = [question for question in found if _usable(question, part)]
-        train = [q for q in usable if q.split == part.split and not fence.holds(q)]
-        if not train:
+        train = [q for q in usable if q.split == part.learned_split and not fence.holds(q)]
+        chosen = _sample(train, part.limit, seed)
+        written = _in_styles(source, chosen, members, fence, _part_seed(seed, part.name))
+        if not written:
             raise DatasetError(f"No question is left in the part '{part.name}' of the mixture.", part=part.name)
-        dropped[part.name] = sum(q.split == part.split for q in found) - len(train)
-        questions[part.name] = _in_styles(source, _sample(train, part.limit, seed), members, seed + number)
-        dev[part.name] = [_in_member(q, part.name) for q in usable if q.split == DEV]
+        wanted = sum(question.split == part.learned_split for question in found)
+        dropped[part.name] = wanted - len(train) + len(chosen) - len(written)
+        questions[part.name] = written
+        others[part.name] = [q for q in usable if q.split != part.learned_split]
+        learned.append((part.graph, chosen))  # as they were before they were rewritten
         members[part.name] = source.graph
+    # Sets have splits of their own, and a rewritten question may have any text: made development questions make way.
+    trained = HeldOut(chain.from_iterable(questions.values()))
+    for part in (source.part for source in sources if source.part.questions is None):
+        fence = trained.only_topics_of(_of_graph(part.graph, learned))
+        others[part.name] = [question for question in others[part.name] if not fence.holds(question)]
     weights = {source.part.name: source.part.weight for source in sources}
     skips = {source.part.name: source.part.skip for source in sources}
-    return Mixture(GraphFamily(members), questions, dev, weights, dropped, skips)
+    return Mixture(GraphFamily(members), questions, others, weights, dropped, skips)
 
 
 class HeldOut:
@@ -204,11 +247,25 @@ class HeldOut:
 
     def holds(self, question: Question) -> bool:
         """True if training on the question would give away a held-out one."""
-        return normalise(question.text) in self._texts or any(map(self.holds_topic, question.topics))
+        return self.holds_text(question.text) or any(map(self.holds_topic, question.topics))
+
+    def holds_text(self, text: str) -> bool:
+        """True if a held-out question has this text."""
+        return normalise(text) in self._texts
 
     def holds_topic(self, name: str) -> bool:
         """True if a held-out question starts there."""
         return normalise(name) in self._topics
+
+
+def _of_graph(graph: str, found: Iterable[tuple[str, Sequence[Question]]]) -> Iterable[Question]:
+    """The questions that go with one graph, out of pairs of a graph and questions."""
+    return chain.from_iterable(questions for other, questions in found if other == graph)
+
+
+def _part_seed(seed: int, name: str) -> int:
+    """A seed of its own for each part, which does not depend on what other parts there are."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:4], "big")
 
 
 def _usable(question: Question, part: Part) -> bool:
@@ -233,12 +290,20 @@ def _in_member(question: Question, member: str) -> Question:
     return question.model_copy(update=place)
 
 
-def _draw(parts: Mapping[str, list[Question]], weights: Mapping[str, float], count: int, seed: int) -> list[Question]:
-    rng = random.Random(seed)
-    pools = {name: rng.sample(found, len(found)) for name, found in parts.items() if found}
+def _draw_parts(
+    parts: Mapping[str, list[Question]], weights: Mapping[str, float], count: int, seed: int
+) -> dict[str, list[Question]]:
+    pools = {name: found for name, found in parts.items() if found}
     shares = quotas(count, {name: weights[name] for name in pools}, pools)
-    drawn = [question for name, share in shares.items() for question in pools[name][:share]]
-    rng.shuffle(drawn)
+    return {
+        name: random.Random(_part_seed(seed, name)).sample(pools[name], len(pools[name]))[:share]
+        for name, share in shares.items()
+    }
+
+
+def _shuffled(parts: Mapping[str, list[Question]], seed: int) -> list[Question]:
+    drawn = list(chain.from_iterable(parts.values()))
+    random.Random(seed).shuffle(drawn)
     return drawn
 
 
@@ -246,11 +311,6 @@ def _sample(questions: list[Question], limit: int | None, seed: int) -> list[Que
     if limit is None or len(questions) <= limit:
         return questions
     return random.Random(seed).sample(questions, limit)
-
-
-def _triples(source: Source) -> Iterable[Triple]:
-    found: Iterable[Triple] = _scan(source, "triples")
-    return found
 
 
 def _dated_triples(source: Source) -> tuple[list[Triple], list[Span] | None]:
@@ -277,34 +337,48 @@ def _scan(source: Source, method: str) -> Any:
 
 
 def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Question]:
+    """Questions of the splits train and dev.
+
+    A topic has the same split in all parts, by its normal form and the seed of the mixture, so that none is trained on
+    with what another one is measured by.
+    """
     part = source.part
 
     def may_ask(name: str) -> bool:
-        return bool(_WORD.search(name)) and not is_identifier(name) and not fence.holds_topic(name)
+        speaks = bool(_WORD.search(name)) and not is_identifier(name)
+        return speaks and split_of(name) in (TRAIN, DEV) and not fence.holds_topic(name)
+
+    def split_of(name: str) -> str:
+        return topic_split(normalise(name), seed)
 
     if TEMPORAL in part.kinds:
         triples, spans = _dated_triples(source)
     else:
-        triples, spans = list(_triples(source)), None
+        triples, spans = list(_scan(source, "triples")), None
     asked = [not any(fnmatchcase(relation, skip) for skip in part.skip_relations) for _, relation, _ in triples]
-    return generate_questions(
+    made = generate_questions(
         compress(triples, asked),
         spans=None if spans is None else compress(spans, asked),
         kinds=part.kinds,
         count=round(part.generate / TRAIN_SHARE),
-        seed=seed,
+        seed=_part_seed(seed, part.name),
         hops=part.hops,
         max_answers=part.max_answers,
         max_turns=max_turns,
         dataset=part.name,
         topics=may_ask,
     )
+    splits = [set(map(split_of, question.topics)) for question in made]
+    return [q.model_copy(update={"split": split}) for q, (split, *more) in zip(made, splits, strict=True) if not more]
 
 
 def _in_styles(
-    source: Source, questions: Sequence[Question], members: dict[str, KnowledgeGraph], seed: int
+    source: Source, questions: Sequence[Question], members: dict[str, KnowledgeGraph], fence: HeldOut, seed: int
 ) -> list[Question]:
-    """Deal the questions out to the pairs of styles; each used pair becomes a member of the family."""
+    """Deal the questions out to the pairs of styles; each used pair becomes a member of the family.
+
+    What cannot be rewritten is left out, and what then reads like a held-out question.
+    """
     part = source.part
     pairs = [(one, other) for one in part.entity_styles for other in part.relation_styles]
     rng = random.Random(seed)
@@ -314,7 +388,7 @@ def _in_styles(
     entities: set[str] = set()
     relations: set[str] = set()
     if any(pair != (AS_IS, AS_IS) for pair in dealt):
-        for head, relation, tail in _triples(source):
+        for head, relation, tail in _scan(source, "triples"):
             entities.update((head, tail))
             relations.add(relation)
     result: list[Question] = []
@@ -324,7 +398,7 @@ def _in_styles(
         members[member] = source.graph if pair == (AS_IS, AS_IS) else RenamedGraph(source.graph, one, other)
         for question in dealt[pair]:
             written = restyle(question, one, other, strict=pair[0] == EXCHANGED)
-            if written is not None:
+            if written is not None and not fence.holds_text(written.text):
                 result.append(_in_member(written, member))
     return result
 

@@ -97,20 +97,15 @@ def _speaks(name: str) -> bool:
 
 
 def restyle(question: Question, entities: Renaming, relations: Renaming, *, strict: bool = False) -> Question | None:
-    """The question about the renamed graph: topics, answers, gold path, and the topics where the text names them.
+    """The question about the renamed graph: topics, answers, gold path, and the topics wherever the text names them.
 
     With ``strict`` the text must name every topic, and no answer: None if it does not. Names that are exchanged want
     it, since the text would otherwise speak of something else.
     """
-    text = question.text
-    for topic in sorted(question.topics, key=len, reverse=True):
-        place = _mention(text, topic)
-        if place is None:
-            if strict:
-                return None
-            continue
-        text = f"{text[: place[0]]}{_like(entities(topic), text[place[0] : place[1]])}{text[place[1] :]}"
-    if strict and any(_mention(question.text, gold.label) for gold in question.answers):
+    text, named = _rename(question.text, question.topics, entities)
+    if strict and not named.issuperset(question.topics):
+        return None
+    if strict and any(_mentions(question.text, gold.label) for gold in question.answers):
         return None
     return question.model_copy(
         update={
@@ -138,13 +133,37 @@ def _restyle_hop(hop: str, relations: Renaming) -> str:
     return relations(hop)
 
 
-def _mention(text: str, name: str) -> tuple[int, int] | None:
-    """Where a text names something, apart from case and from blanks for underscores."""
-    words = [re.escape(word) for word in re.split(r"[\s_]+", name) if word]
-    if not words:
-        return None
-    found = re.search(rf"(?<!\w){'[ _]+'.join(words)}(?!\w)", text, re.IGNORECASE)
-    return None if found is None else found.span()
+def _rename(text: str, names: Iterable[str], renaming: Renaming) -> tuple[str, set[str]]:
+    """The text with all mentions of these names replaced, and those of the names that it has.
+
+    All in one pass, or the new name of one would be taken for a mention of another; the longest first, or "Lake Chad"
+    would be taken for one of "Chad".
+    """
+    ordered = sorted((name for name in names if _pattern(name)), key=len, reverse=True)
+    if not ordered:
+        return text, set()
+    named: set[str] = set()
+
+    def renamed(match: re.Match[str]) -> str:
+        alike = ordered[(match.lastindex or 1) - 1]
+        # Names that differ in case only are told apart where the text does it.
+        name = next((name for name in ordered if _spaced(name) == _spaced(match[0])), alike)
+        named.add(name)
+        return _like(renaming(name), match[0])
+
+    groups = "|".join(f"({_pattern(name)})" for name in ordered)
+    return re.sub(rf"(?<!\w)(?:{groups})(?!\w)", renamed, text, flags=re.IGNORECASE), named
+
+
+def _mentions(text: str, name: str) -> bool:
+    """Whether a text names something."""
+    pattern = _pattern(name)
+    return bool(pattern and re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE))
+
+
+def _pattern(name: str) -> str:
+    """A name as a text may write it, with blanks for underscores; case is left to the search."""
+    return "[ _]+".join(re.escape(word) for word in re.split(r"[\s_]+", name) if word)
 
 
 def _like(name: str, mention: str) -> str:
