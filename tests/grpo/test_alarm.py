@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("trl")
 
 from kgr1.config import TrainSettings
-from kgr1.grpo.alarm import WINDOW, find_alarm
+from kgr1.grpo.alarm import WINDOW, Alarm, find_alarm
 from kgr1.grpo.checkpoint import latest_checkpoint
 from kgr1.grpo.trainer import train_grpo
 from small_world import small_graph, small_questions, small_settings
@@ -37,6 +38,20 @@ def test_limits_of_zero_and_missing_values_are_silent() -> None:
     assert find_alarm(wild, silent) is None
     assert find_alarm(wild, TrainSettings()) is not None
     assert find_alarm(wild[: WINDOW - 1], TrainSettings()) is None
+
+
+def test_between_updates_on_one_batch_a_run_goes_on() -> None:
+    """The episodes of a batch are in no checkpoint."""
+    alarm = Alarm(TrainSettings(updates_per_batch=3))
+    rows: list[dict[str, float]] = []
+    for step in range(1, 13):
+        # Step 10 alone is so bad that the mean is too high in a window that ends there; later steps bring it down.
+        rows.append(CALM | {"kl": {10: 9.0, 11: -9.0}.get(step, 0.02)})
+        control = SimpleNamespace(should_save=False, should_training_stop=False)
+        alarm.on_log(None, SimpleNamespace(log_history=rows, global_step=step), control)
+        stopped = step == 12
+        assert (control.should_save, control.should_training_stop) == (stopped, stopped)
+        assert (alarm.reason is not None) == stopped
 
 
 def test_a_run_stops_saved_and_goes_on_with_another_limit(taught_model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from kgr1.config import ColdstartSettings  # noqa: E402
-from kgr1.errors import CheckpointError  # noqa: E402
+from kgr1.errors import CheckpointError, SettingsError  # noqa: E402
 from kgr1.grpo.checkpoint import (  # noqa: E402
     MARKER,
     checkpoint_step,
@@ -221,6 +222,84 @@ def test_a_full_disk_in_reinforcement_learning(
     check_left_behind(tmp_path, caught.value, earlier=True)
     train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, settings, resume=True)
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+
+
+def save_text(text: str, target: Path) -> None:
+    """Save a policy that is one text."""
+    model = SimpleNamespace(save_pretrained=lambda folder: (Path(folder) / "weights").write_text(text))
+    save_policy(model, SimpleNamespace(save_pretrained=lambda folder: None), target)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def killed(after: int, *, at_once: bool) -> Iterator[None]:
+    """The process is ended after that many renames of a policy: ``at_once`` nothing is tidied up any more."""
+    replace, left = os.replace, [after]
+
+    def last(source: Any, target: Any) -> None:
+        replace(source, target)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", last)
+        if at_once:
+            patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+            patch.setattr("kgr1.grpo.policy.finish_exchange", lambda *_: None)
+        with pytest.raises(Killed):
+            yield
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(1, "old"), (2, "new")])
+def test_a_policy_whose_replacement_was_cut_short_is_there_again(tmp_path: Path, renames: int, kept: str) -> None:
+    make(tmp_path, "checkpoint-2")
+    best = tmp_path / "best"
+    save_text("old", best)
+    with killed(renames, at_once=True):
+        save_text("new", best)
+    assert best.exists() == (renames == 2)
+    assert len(list(tmp_path.glob(".best*"))) == 3 - renames
+    with pytest.raises(CheckpointError, match="earlier run"):
+        start_point(tmp_path, resume=False)  # refused, and everything is as it was
+    assert len(list(tmp_path.glob(".best*"))) == 3 - renames
+    assert start_point(tmp_path, resume=True) == tmp_path / "checkpoint-2"
+    assert (best / "weights").read_text() == kept
+    assert {path.name for path in tmp_path.iterdir()} == {"best", "checkpoint-2"}
+
+
+def test_a_run_from_the_beginning_gets_no_policy_of_an_earlier_one(tmp_path: Path) -> None:
+    save_text("old", tmp_path / "best")
+    with killed(1, at_once=True):
+        save_text("new", tmp_path / "best")
+    assert start_point(tmp_path, resume=True) is None  # there is no checkpoint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_replacement_that_is_interrupted_is_undone_at_once(tmp_path: Path) -> None:
+    save_text("old", tmp_path / "best")
+    with killed(1, at_once=False):
+        save_text("new", tmp_path / "best")
+    assert (tmp_path / "best" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_a_run_is_not_made_shorter_than_it_is(taught_model: Path, tmp_path: Path) -> None:
+    make(tmp_path, "checkpoint-6")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SettingsError, match=r"checkpoint-6 is past train.steps = 4; set train.steps=6 or more"):
+        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, small_settings(), resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_inside_of_a_batch_is_not_gone_on_from(taught_model: Path, tmp_path: Path) -> None:
+    make(tmp_path, "checkpoint-3")
+    settings = small_settings(updates_per_batch=2)
+    with pytest.raises(CheckpointError, match=r"checkpoint-3 was saved between the train.updates_per_batch = 2 steps"):
+        train_grpo(str(taught_model), small_questions(), small_graph(), tmp_path, settings, resume=True)
 
 
 def test_an_error_that_is_no_write_error_is_not_hidden(

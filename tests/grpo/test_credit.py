@@ -186,9 +186,9 @@ def test_episodes_that_teach_nothing_are_not_computed(
 
 def test_a_guided_run_is_scored_for_what_was_chosen(taught_model: Path, tmp_path: Path) -> None:
     trainer = make_trainer(taught_model, tmp_path, temperature=2.0)
-    trainer.settings = trainer.settings.model_copy(
-        update={"agent": trainer.settings.agent.model_copy(update={"guided": True, "max_new_tokens": 80})}
-    )
+    # The third turn is the first that can have an answer: in two all returns would be equal.
+    changes = {"guided": True, "max_new_tokens": 80, "max_turns": 3}
+    trainer.settings = trainer.settings.model_copy(update={"agent": trainer.settings.agent.model_copy(update=changes)})
     batch = make_batch(trainer)
     episodes = saved_episodes(tmp_path)
     agent = batch["completion_mask"] * batch["tool_mask"]
@@ -222,6 +222,53 @@ def test_episodes_that_a_failing_graph_ended_are_not_judged(
     wanted = spread(rest, by_hand("turn", rest))
     for row, values in zip(batch["advantages"][[0, 2, 3]].tolist(), wanted, strict=True):
         assert row == pytest.approx((values + [0.0] * len(row))[: len(row)], abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared tokens", "TRL's way"])
+def test_the_tokens_of_failed_episodes_have_no_gradient(
+    taught_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    """Away from the reference the KL term moves every token that is in the loss."""
+    run = trainer_module.run_episodes
+    failed = [4, 5, 6, 7]  # the second group, one micro-batch
+
+    def gradients(shift: int) -> tuple[list[Any], dict[str, Any]]:
+        async def some_fail(*args: Any, **kwargs: Any) -> list[Episode]:
+            episodes = await run(*args, **kwargs)
+            for n in failed:
+                turns = [
+                    turn.model_copy(update={"token_ids": tuple((i + shift) % 30 for i in turn.token_ids)})
+                    for turn in episodes[n].turns
+                ]
+                changes = {"stop": StopReason.POLICY_ERROR, "error": "gone", "turns": tuple(turns)}
+                episodes[n] = episodes[n].model_copy(update=changes)
+            return episodes
+
+        trainer = make_trainer(taught_model, tmp_path / str(shift), beta=0.5)
+        trainer._share_tokens = share
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer_module, "run_episodes", some_fail)
+            batch = make_batch(trainer)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in trainer.model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+        trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+        for rows in (failed, [0, 1, 2, 3]):
+            part = {
+                key: value[rows] if torch.is_tensor(value) and value.ndim else value for key, value in batch.items()
+            }
+            trainer._compute_loss(trainer.model, part).backward()
+            moved = any(bool(p.grad.any()) for p in trainer.model.parameters())
+            assert moved == (rows != failed)
+        return [p.grad for p in trainer.model.parameters()], batch
+
+    one, batch = gradients(0)
+    other, _ = gradients(1)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    judged = saved_episodes(tmp_path / "0")[:4]
+    assert int(batch["num_items_in_batch"]) == sum(len(turn.token_ids) for e in judged for turn in e.turns)
+    assert not (batch["completion_mask"] * batch["tool_mask"])[failed].any()
 
 
 def test_rows_stay_together_when_they_are_sorted_by_their_beginning() -> None:

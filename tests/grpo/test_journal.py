@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
+import os
 import resource
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -18,7 +22,8 @@ pytest.importorskip("trl")
 from kgr1.agent.rollout import run_episodes  # noqa: E402
 from kgr1.config import RewardSettings, SamplingSettings  # noqa: E402
 from kgr1.errors import CheckpointError, GraphServerError, ModelError, SettingsError  # noqa: E402
-from kgr1.grpo.journal import JsonlLog, write_episodes  # noqa: E402
+from kgr1.grpo import journal  # noqa: E402
+from kgr1.grpo.journal import DevEvaluation, JsonlLog, write_episodes  # noqa: E402
 from kgr1.grpo.trainer import train_grpo  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy  # noqa: E402
 from kgr1.models.weights import load_model  # noqa: E402
@@ -182,11 +187,51 @@ def test_evaluation_does_not_change_the_run(taught_model: Path, tmp_path: Path) 
     assert first.read_bytes() == second.read_bytes()
 
 
+def measured(out: Path, monkeypatch: pytest.MonkeyPatch, f1: float) -> DevEvaluation:
+    """An evaluation that writes into ``out`` and is told the F1 instead of finding it; its policy is a text."""
+    score = SimpleNamespace(outcome=SimpleNamespace(f1=f1), total=0.0)
+
+    async def nothing(*args: Any, **kwargs: Any) -> list[None]:
+        return [None]
+
+    def save(model: Any, tokenizer: Any, target: Path, agent: Any) -> None:
+        target.mkdir(exist_ok=True)
+        (target / "policy").write_text(str(f1))
+
+    for name, value in (("run_episodes", nothing), ("score_episode", lambda *_: score), ("save_policy", save)):
+        monkeypatch.setattr(journal, name, value)
+    monkeypatch.setattr(journal, "sync_weights", lambda *_: None)
+    trainer = MagicMock(out=out, settings=small_settings(eval_steps=1))
+    return DevEvaluation(trainer, small_questions()[:1])
+
+
+def test_the_best_policy_is_beaten_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step, f1, left in ((1, 0.5, 0.5), (2, 0.4, 0.5), (3, 0.6, 0.6)):
+        measured(tmp_path, monkeypatch, f1).on_step_end(None, state(step), None)
+        assert json.loads((tmp_path / "best.json").read_text())["f1"] == left
+        assert (tmp_path / "best" / "policy").read_text() == str(left)
+    shutil.rmtree(tmp_path / "best")  # its number without the policy is not to be beaten
+    measured(tmp_path, monkeypatch, 0.1).on_step_end(None, state(4), None)
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 4, "f1": 0.1}
+    assert (tmp_path / "best" / "policy").read_text() == "0.1"
+
+
+def test_the_number_of_the_best_policy_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    evaluation = measured(tmp_path, monkeypatch, 0.5)
+    monkeypatch.setattr(journal, "write_json", full)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*best\.json: the disk is full.*make room"):
+        evaluation.on_step_end(None, state(1), None)
+
+
 @pytest.mark.parametrize(
     ("changes", "questions", "words"),
     [
         ({"micro_batch_size": 3}, 6, "must be a multiple of train.micro_batch_size"),
-        ({"updates_per_batch": 4}, 6, "train.save_steps must be a multiple of train.updates_per_batch"),
+        ({"updates_per_batch": 4}, 6, "train.save_steps must be a multiple of train.updates_per_batch = 4"),
+        ({"updates_per_batch": 2, "steps": 3}, 6, r"train.steps must be a multiple of .* = 2.*; 3 is none"),
         ({"questions_per_step": 4}, 3, "There are 3 training questions, fewer than train.questions_per_step = 4"),
         ({}, 0, "no training question"),
     ],

@@ -14,8 +14,10 @@ import pytest
 
 pytest.importorskip("trl")
 
+from kgr1.errors import SettingsError
+from kgr1.grpo.trainer import train_grpo
 from kgr1.types import Episode
-from small_world import SEED, small_settings
+from small_world import SEED, small_graph, small_questions, small_settings
 
 SCRIPT = Path(__file__).with_name("training_process.py")
 TIMES = ("rollout_s", "step_time")
@@ -169,6 +171,26 @@ def test_the_stages_went_on_where_they_were(finished: Path) -> None:
     # The run was broken in the middle of the first pass over everything.
     questions = [{episode["question"]["id"] for episode in asked[name]} for name in sorted(asked)]
     assert len(questions[1] | questions[2]) == 4
+
+
+def test_a_run_with_several_updates_on_a_batch_is_made_longer(taught_model: Path, tmp_path: Path) -> None:
+    """Checkpoints are where a batch ends, also the one at the end of a run."""
+
+    def train(out: Path, steps: int, *, resume: bool = False) -> Path:
+        settings = small_settings(steps=steps, updates_per_batch=3, save_steps=3, lora_rank=4)
+        train_grpo(str(taught_model), small_questions()[:4], small_graph(), out, settings, resume=resume)
+        return out
+
+    for steps in (4, 5):
+        with pytest.raises(SettingsError, match=r"train\.steps must be a multiple of train\.updates_per_batch = 3"):
+            train(tmp_path / "cut", steps)
+    whole, longer = train(tmp_path / "whole", 6), train(tmp_path / "longer", 3)
+    train(longer, 6, resume=True)
+    assert rows(longer) == rows(whole)
+    assert [row["step"] for row in rows(whole)] == list(range(1, 7))
+    assert rollouts(longer) == rollouts(whole)
+    file = "adapter_model.safetensors"
+    assert (longer / "policy" / file).read_bytes() == (whole / "policy" / file).read_bytes()
 
 
 def test_the_adapter_to_start_from_is_the_reference(finished: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from kgr1.config import ColdstartSettings  # noqa: E402
 from kgr1.grpo.coldstart import build_examples, train_coldstart  # noqa: E402
 from kgr1.grpo.trainer import train_grpo  # noqa: E402
 from kgr1.models.weights import load_model  # noqa: E402
+from kgr1.types import Episode  # noqa: E402
 from small_world import (  # noqa: E402
     AGENT,
     SEED,
@@ -75,6 +77,13 @@ def reinforce(start: Path, out: Path, rank: int, micro: int, **train: Any) -> Pa
         **train,
     )
     train_grpo(str(start), small_questions()[:4], small_graph(), out, settings)
+    return out
+
+
+def replace_dull(start: Path, out: Path) -> Path:
+    """A step that samples nearly greedily, so that the episodes of most groups are all alike; a group a process."""
+    settings = small_settings(steps=1, save_steps=9, lora_rank=4, beta=0.1, temperature=0.05, resample=2)
+    train_grpo(str(start), small_questions(), small_graph(), out, settings)
     return out
 
 
@@ -168,6 +177,19 @@ def test_two_processes_reinforce_as_one(distributed: Path, taught_model: Path, t
     }
 
 
+def test_two_processes_replace_what_one_would_replace(distributed: Path, taught_model: Path, tmp_path: Path) -> None:
+    def played(out: Path) -> list[tuple[str, int, int | None, tuple[str, ...]]]:
+        files = sorted((out / "rollouts").iterdir())  # those of the processes, in order
+        lines = [line for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+        episodes = [Episode.model_validate_json(line) for line in lines]
+        return [(e.question.id, e.sample, e.seed, tuple(turn.text for turn in e.turns)) for e in episodes]
+
+    alone, together = replace_dull(taught_model, tmp_path), distributed / "replaced"
+    assert played(together) == played(alone)
+    assert len({episode[0] for episode in played(together)}) == 2
+    assert row(together)["resampled_groups"] == row(alone)["resampled_groups"] >= 2
+
+
 def test_two_processes_start_cold_as_one(distributed: Path, tiny_model: Path, tmp_path: Path) -> None:
     alone = cold(tiny_model, tmp_path, 0, 3)
     left, right = weights(alone / "policy"), weights(distributed / "cold" / "policy")
@@ -182,7 +204,7 @@ def test_two_processes_start_cold_as_one(distributed: Path, tiny_model: Path, tm
 def test_two_processes_leave_one_complete_checkpoint(distributed: Path) -> None:
     from kgr1.grpo.checkpoint import latest_checkpoint
 
-    for name in ("grpo-0", "grpo-4", "cold"):
+    for name in ("grpo-0", "grpo-4", "replaced", "cold"):
         checkpoint = latest_checkpoint(distributed / name)
         assert checkpoint is not None
         assert len(list(checkpoint.glob("rng_state_*"))) == 2

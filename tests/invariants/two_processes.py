@@ -11,7 +11,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from test_same_update import cold, reinforce
+from test_same_update import cold, reinforce, replace_dull
 
 from kgr1.grpo.trainer import KGRPOTrainer
 
@@ -32,6 +32,8 @@ def main(taught: Path, tiny: Path, out: Path) -> None:
     KGRPOTrainer._generate_and_score_completions = watched  # type: ignore[method-assign]
     for rank in (0, 4):
         reinforce(taught, out / f"grpo-{rank}", rank, 4)
+    KGRPOTrainer._generate_and_score_completions = score  # type: ignore[method-assign]
+    replace_dull(taught, out / "replaced")
     cold(tiny, out / "cold", 0, 3)
 
 

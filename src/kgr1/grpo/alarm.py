@@ -55,12 +55,18 @@ class Alarm(TrainerCallback):  # type: ignore[misc]
     def __init__(self, settings: TrainSettings) -> None:
         self._settings = settings
         self.reason: str | None = None
+        self._found: str | None = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Save and stop if the rows of the whole run, those before a resumption included, say so."""
+        """Save and stop if the rows of the whole run, those before a resumption included, say so.
+
+        With several updates on a batch that is done after the last of them, where a run can go on from.
+        """
+        if self.reason is not None:
+            return
         rows = [row for row in state.log_history if "entropy" in row or "kl" in row]
-        reason = find_alarm(rows, self._settings)
-        if reason is not None and self.reason is None:
-            self.reason = reason
+        self._found = self._found or find_alarm(rows, self._settings)
+        if self._found is not None and state.global_step % self._settings.updates_per_batch == 0:
+            self.reason = self._found
             control.should_save = True
             control.should_training_stop = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from trl import GRPOConfig
 
-from kgr1.config import Settings
+from kgr1.config import Settings, TrainSettings
 from kgr1.errors import SettingsError
 
 _CHECKPOINTING = next(  # the newer name first; the older one is deprecated where both are known
@@ -28,10 +28,7 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
         )
     if train.resample and (episodes // processes) % train.group_size:
         raise SettingsError("With train.resample every process needs whole groups; change train.questions_per_step.")
-    if train.save_steps % train.updates_per_batch:
-        raise SettingsError("train.save_steps must be a multiple of train.updates_per_batch, so that a run can resume.")
-    if train.stages and train.stage_steps % train.updates_per_batch:
-        raise SettingsError("train.stage_steps must be a multiple of train.updates_per_batch.")
+    _check_boundaries(train)
     passes = episodes // (processes * train.micro_batch_size)
     cuda = torch.cuda.is_available()
     return GRPOConfig(
@@ -69,6 +66,16 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
         disable_tqdm=True,
         optim="adamw_torch_fused",
     )
+
+
+def _check_boundaries(train: TrainSettings) -> None:
+    """The episodes of a batch are in no checkpoint, so a run can be cut only where a new batch begins."""
+    for name in ("steps", "save_steps", *(["stage_steps"] if train.stages else [])):
+        if (value := getattr(train, name)) % train.updates_per_batch:
+            raise SettingsError(
+                f"train.{name} must be a multiple of train.updates_per_batch = {train.updates_per_batch}, so that a "
+                f"run can resume; {value} is none."
+            )
 
 
 def computes_in_bfloat16(dtype: str) -> bool:

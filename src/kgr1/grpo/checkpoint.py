@@ -23,6 +23,7 @@ MARKER = "complete.json"
 FULL_BYTES = 1 << 20  # a disk with less than this is full, whatever the library that could not write says
 WORKING = ".part-"
 _NAME = re.compile(r"checkpoint-(\d+)")
+_EARLIER = re.compile(rf"\.(.+)-earlier{re.escape(WORKING)}\d+")
 
 
 def checkpoint_step(path: Path) -> int:
@@ -49,21 +50,24 @@ def is_main_process() -> bool:
 def start_point(folder: Path, *, resume: bool) -> Path | None:
     """Make a run folder ready; the checkpoint to go on from, or None for a run from the beginning.
 
+    A policy whose replacement was cut short is put back for a run that goes on.
     Raises :class:`CheckpointError` if the folder cannot be written, or if a run from the beginning would mix its
     checkpoints with those of an earlier one.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        newest = latest_checkpoint(folder)
+        if newest is not None and not resume:
+            raise CheckpointError(
+                f"{folder} holds {newest.name} of an earlier run; resume that run, or choose another folder.",
+                path=str(folder),
+            )
+        if is_main_process():
+            if newest is not None:  # what an earlier run replaced is nothing to a run from the beginning
+                put_back(folder)
+            remove_incomplete(folder)
     except OSError as error:
         raise failure(folder, error) from error
-    if is_main_process():
-        remove_incomplete(folder)
-    newest = latest_checkpoint(folder)
-    if newest is not None and not resume:
-        raise CheckpointError(
-            f"{folder} holds {newest.name} of an earlier run; resume that run, or choose another folder.",
-            path=str(folder),
-        )
     return newest
 
 
@@ -77,6 +81,30 @@ def remove_incomplete(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def put_back(folder: Path) -> None:
+    """Undo what a kill left half-done when a policy was replaced by a newer one.
+
+    Undone and not completed: what the folder says of the policy (``best.json``) is written after the exchange, and the
+    run that goes on from its checkpoint comes to the newer one again.
+    """
+    for path in folder.glob(f".*-earlier{WORKING}*"):
+        if (match := _EARLIER.fullmatch(path.name)) is not None:
+            finish_exchange(path, folder / match[1])
+
+
+def finish_exchange(earlier: Path, target: Path) -> None:
+    """Put ``earlier`` back in the place of ``target`` if nothing came there, else remove it."""
+    if earlier.exists() and not target.exists():
+        os.replace(earlier, target)
+    else:
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def earlier_name(target: Path) -> Path:
+    """Where ``target`` waits until a newer one is in its place."""
+    return working_name(target.with_name(f"{target.name}-earlier"))
 
 
 def working_name(path: Path) -> Path:

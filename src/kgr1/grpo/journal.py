@@ -131,10 +131,14 @@ class DevEvaluation(TrainerCallback):  # type: ignore[misc]
             for name, value in measured.items():
                 trainer._metrics["train"][name].append(value)
         best = trainer.out / "best.json"
-        known = json.loads(best.read_text("utf-8"))["f1"] if best.is_file() and state.global_step else -1.0
+        there = best.is_file() and (trainer.out / "best").is_dir()  # a number without its policy is not to be beaten
+        known = json.loads(best.read_text("utf-8"))["f1"] if there and state.global_step else -1.0
         if f1 > known and state.is_world_process_zero:
             save_policy(model, trainer.processing_class, trainer.out / "best", trainer.settings.agent)
-            write_json(best, {"step": state.global_step, "f1": f1})
+            try:
+                write_json(best, {"step": state.global_step, "f1": f1})
+            except OSError as error:
+                raise failure(best, error) from error
 
 
 def write_episodes(folder: Path, step: int, rank: int, episodes: Sequence[Episode]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from peft import LoraConfig
 
 from kgr1.config import AgentSettings
-from kgr1.grpo.checkpoint import failure, is_write_error, sync_files, working_name
+from kgr1.grpo.checkpoint import earlier_name, failure, finish_exchange, is_write_error, sync_files, working_name
 from kgr1.models.pretrained import write_agent_settings
 
 
@@ -26,7 +27,7 @@ def save_policy(model: Any, tokenizer: Any, target: Path, agent: AgentSettings |
     with, for the commands that ask it. Raises :class:`kgr1.errors.CheckpointError` if the folder cannot be written.
     """
     work = working_name(target)
-    earlier = working_name(target.with_name(f"{target.name}-earlier"))
+    earlier = earlier_name(target)
     try:
         work.mkdir(parents=True)
         if hasattr(model, "peft_config"):
@@ -41,17 +42,13 @@ def save_policy(model: Any, tokenizer: Any, target: Path, agent: AgentSettings |
         sync_files(work)
         if target.exists():
             os.replace(target, earlier)
-        try:
-            os.replace(work, target)
-        except OSError:
-            if earlier.exists():
-                os.replace(earlier, target)
-            raise
+        os.replace(work, target)
     except Exception as error:
         if not is_write_error(error):
             raise
         raise failure(target, error) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(earlier, ignore_errors=True)
+        with contextlib.suppress(OSError):  # then the next run puts it back
+            finish_exchange(earlier, target)
     return target

@@ -29,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer
 from datasets import Dataset
 from kgr1.agent.rollout import run_episodes
 from kgr1.config import SamplingSettings, Settings, TrainSettings
-from kgr1.errors import GraphServerError, ModelError, SettingsError
+from kgr1.errors import CheckpointError, GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
 from kgr1.grpo.alarm import Alarm
@@ -113,6 +113,8 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             lambda group: _is_dull(group, self.settings),
             attempts=train.resample,
             seed=train.seed + step,
+            process=self.accelerator.process_index,
+            gather=gather_object,
         )
         self._batch = _Batch(episodes, self.settings, self.processing_class.pad_token_id)
         self._record(self._batch, time.perf_counter() - started, replaced)
@@ -190,10 +192,12 @@ class KGRPOTrainer(SafeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         return inputs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        if self._share_tokens and self.beta == 0.0 and not inputs["advantages"].any():
-            # Episodes whose group had equal returns: their gradient is 0, and a forward pass would only cost time.
+        scored = inputs["completion_mask"] * inputs["tool_mask"]
+        if self._share_tokens and not (scored if self.beta else inputs["advantages"]).any():
+            # Failed episodes, or without a penalty those whose group had equal returns: their gradient is 0, and a
+            # forward pass would only cost time.
             return torch.stack([weights.sum() for weights in model.parameters() if weights.requires_grad]).sum() * 0.0
-        self._scored = inputs["completion_mask"] * inputs["tool_mask"]
+        self._scored = scored
         try:
             loss: torch.Tensor = super()._compute_loss(model, inputs)
             return loss
@@ -243,7 +247,7 @@ class _Batch:
     def __init__(self, episodes: Sequence[Episode], settings: Settings, filler: int) -> None:
         self.episodes = episodes
         self.scores: list[RewardBreakdown] = [score_episode(episode, settings.reward) for episode in episodes]
-        self.tokens = [episode_tokens(episode, filler) for episode in episodes]
+        self.tokens = [episode_tokens(_judged_part(episode), filler) for episode in episodes]
 
     def fields(self) -> dict[str, list[Any]]:
         """What TRL's rollout protocol asks for, plus the reward."""
@@ -258,7 +262,8 @@ class _Batch:
     def returns(self) -> list[_Return]:
         """Turn rewards and outcome of every episode, and whether they say anything about the policy.
 
-        An episode that a failing model or graph ended is not judged: it stays out of the baseline and gets no gradient.
+        An episode that a failing model or graph ended is not judged: it stays out of the baseline, and its tokens are
+        in no batch, so neither its advantage nor the KL term gives it a gradient.
         """
         return [_return(score, episode) for score, episode in zip(self.scores, self.episodes, strict=True)]
 
@@ -283,6 +288,11 @@ class _Batch:
             "answered": sum(episode.stop is StopReason.ANSWERED for episode in self.episodes) / count,
             "valid_queries": valid / len(queries) if queries else 0.0,
         }
+
+
+def _judged_part(episode: Episode) -> Episode:
+    """An episode, without its turns if it is not judged."""
+    return episode.model_copy(update={"turns": ()}) if episode.stop in FAILURES else episode
 
 
 _Return = tuple[list[float], float, bool]
@@ -378,6 +388,7 @@ def train_grpo(
             "numbers of agent.sentences to 0; a ranker can be copied to the policy afterwards."
         )
     checkpoint = start_point(out, resume=resume)
+    _check_goes_on(checkpoint, settings.train)
     arguments = grpo_arguments(out, settings)
     with arguments.main_process_first(local=False):  # the first process writes the start, the others read it
         loaded = _load_start(start, out, settings, write=arguments.process_index == 0)
@@ -399,6 +410,22 @@ def train_grpo(
     if alarm.reason is not None and on_alarm is not None:
         on_alarm(alarm.reason)
     return out / "policy"
+
+
+def _check_goes_on(checkpoint: Path | None, train: TrainSettings) -> None:
+    """Refuse a checkpoint that these settings cannot go on from."""
+    step = checkpoint_step(checkpoint) if checkpoint else 0
+    if step > train.steps:
+        raise SettingsError(
+            f"{checkpoint} is past train.steps = {train.steps}; set train.steps={step} or more to go on, or choose "
+            "another folder for a shorter run."
+        )
+    if step % train.updates_per_batch:  # left by a version that saved there
+        raise CheckpointError(
+            f"{checkpoint} was saved between the train.updates_per_batch = {train.updates_per_batch} steps on one "
+            "batch, whose episodes are not in it; remove it to go on from an earlier one, or choose another folder.",
+            path=str(checkpoint),
+        )
 
 
 def _load_start(start: str, out: Path, settings: Settings, *, write: bool) -> LoadedModel:
