@@ -165,6 +165,14 @@ def test_settings_that_do_not_fit_together(run: Run, tiny_model: Path, tmp_path:
     assert "must be a multiple of train.micro_batch_size" in run(*words, code=1).stderr
 
 
+def test_settings_are_refused_before_anything_is_written(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    odd = ("--set", "train.updates_per_batch=2", "--set", "train.steps=3", "--set", "train.save_steps=2")
+    result = run("train", *TRAIN, *odd, "--start", tiny_model, "--out", out, code=1)
+    assert "train.steps must be a multiple of train.updates_per_batch" in result.stderr
+    assert not out.exists()
+
+
 def test_questions_of_another_graph(run: Run, family: Path, tiny_model: Path, tmp_path: Path) -> None:
     words = ("coldstart", *COLD, "--graph", family, "--model", tiny_model, "--out", tmp_path / "cold")
     assert "check that questions and graph belong together" in run(*words, code=1).stderr

@@ -90,8 +90,11 @@ def train(
             dev_questions=runs.question_record(dev, split=dev_split),
         )
         loading.require(loading.REINFORCEMENT)
+        from kgr1.grpo.arguments import check_boundaries
+
         loading.check_model(name)
         loading.mind_numbers(settings.train.dtype, "train.dtype")
+        check_boundaries(settings.train)  # before anything is written
         going_on = runs.prepare(target, record, resume=resume, force=force)
         reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
 

@@ -28,7 +28,7 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
         )
     if train.resample and (episodes // processes) % train.group_size:
         raise SettingsError("With train.resample every process needs whole groups; change train.questions_per_step.")
-    _check_boundaries(train)
+    check_boundaries(train)
     passes = episodes // (processes * train.micro_batch_size)
     cuda = torch.cuda.is_available()
     return GRPOConfig(
@@ -68,8 +68,11 @@ def grpo_arguments(out: Path, settings: Settings) -> GRPOConfig:
     )
 
 
-def _check_boundaries(train: TrainSettings) -> None:
-    """The episodes of a batch are in no checkpoint, so a run can be cut only where a new batch begins."""
+def check_boundaries(train: TrainSettings) -> None:
+    """Raise :class:`SettingsError` if a run would be cut within a batch.
+
+    The episodes of a batch are in no checkpoint, so a run can be cut only where a new batch begins.
+    """
     for name in ("steps", "save_steps", *(["stage_steps"] if train.stages else [])):
         if (value := getattr(train, name)) % train.updates_per_batch:
             raise SettingsError(
