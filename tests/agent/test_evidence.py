@@ -207,3 +207,12 @@ def test_a_date_within_a_name_is_not_the_date_of_a_fact() -> None:
     assert find_supports(["Ann"], ["2012"], [told]) == ((),)
     assert find_supports(["Ann"], ["2000"], [told]) == ((Triple("Ann", "visited", "Bob"),),)
     assert find_supports(["Ann"], ["2019"], [told]) != ((),)
+
+
+def test_what_two_topics_have_in_common_takes_a_fact_about_each() -> None:
+    shown = [turn("France", "borders", "Belgium", "Spain"), turn("Germany", "borders", "Belgium", "Poland")]
+    both = (Triple("France", "borders", "Belgium"), Triple("Germany", "borders", "Belgium"))
+    assert find_supports(["France", "Germany"], ["Belgium"], shown) == (both,)
+    # What is behind the other topic is not asked of this one.
+    chain = [turn("Ann", "spouse", "Bob"), turn("Bob", "born in", "Rome")]
+    assert find_supports(["Ann", "Bob"], ["Rome"], chain) == ((Triple("Bob", "born in", "Rome"),),)

@@ -203,3 +203,20 @@ def test_published_questions(shared_data: Path, folder: str, least: float) -> No
         rows = [json.loads(line) for number, line in enumerate(lines) if number % 100 == 0][:40]
     right = sum(set(topics(row["question"], graph)) == set(row["topic_entities"]) for row in rows)
     assert right / len(rows) >= least
+
+
+def test_names_of_any_length_and_numbers_where_nothing_else_is_named() -> None:
+    treaty = "Convention on the Prohibition of the Use, Stockpiling, Production and Transfer of Anti-Personnel Mines"
+    treaty = f"{treaty} and on their Destruction, done at Oslo on 18 September 1997"
+    rows = [("42", "keeper", "Ann Lee"), ("Alien", "released in", "1979"), (treaty, "depositary", "United Nations")]
+    graph = GraphStore.from_triples(rows)
+    assert [found.name for found in link(f"Who is the depositary of the {treaty}?", graph)] == [treaty]
+    assert [found.name for found in link("Who is the keeper of 42?", graph)] == ["42"]
+    assert [found.name for found in link("What was released in 1979?", graph)] == ["1979"]
+    assert [found.name for found in link("Who made Alien in 1979?", graph)] == ["Alien"]
+    assert link("Who made it in 1980?", graph) == ()
+
+
+def test_a_name_that_stands_twice_is_one_topic() -> None:
+    graph = GraphStore.from_triples([("Alien", "director", "Ridley Scott")])
+    assert [found.name for found in link('Who directed Alien, and what is "Alien"?', graph)] == ["Alien"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
 from kgr1.graph.names import lookup_key
@@ -61,8 +61,10 @@ def find_evidence(topics: Sequence[str], answers: Sequence[str], turns: Sequence
 def find_supports(
     topics: Sequence[str], answers: Sequence[str], turns: Sequence[Turn]
 ) -> tuple[tuple[Triple, ...], ...]:
-    """For each answer the shown facts on a shortest path from any topic to it, in the order they were shown.
+    """For each answer the shown facts on a shortest path to it, in the order they were shown.
 
+    There is one from each topic that leads to it past no other topic: what France and Germany both border on takes a
+    fact about each.
     A topic is an answer if the path comes from another topic, or if a query had it as a result (the wife of the
     husband of a topic). A name that no shown entity has stands for those that it equals but for punctuation and
     articles. A date is one if it, or a day or month within it, was shown behind a result; the facts are then
@@ -107,18 +109,19 @@ class _Trace:
 
     def _way_to(self, node: str) -> set[int]:
         if node not in self._topics:
-            return _way(self._reached, node)
+            found = (self._search([topic], past=set(self._topics) - {topic}) for topic in self._topics)
+            return set().union(*(_way(reached, node) for reached in found))
         others = self._search([topic for topic in self._topics if topic != node])
         return _way(others, node) or self._back(node)
 
-    def _search(self, roots: Iterable[str]) -> Steps:
-        """Breadth first over facts in both directions."""
+    def _search(self, roots: Iterable[str], past: Set[str] = frozenset()) -> Steps:
+        """Breadth first over facts in both directions, and not by way of ``past``."""
         reached: Steps = dict.fromkeys(roots)
         queue = deque(reached)
         while queue:
             node = queue.popleft()
             for other, number in self._neighbours.get(node, ()):
-                if other not in reached:
+                if other not in reached and other not in past:
                     reached[other] = (node, number)
                     queue.append(other)
         return reached

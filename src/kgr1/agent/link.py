@@ -121,12 +121,14 @@ def link(question: str, graph: KnowledgeGraph, *, limit: int = 3, graph_id: str 
     ``graph_id`` looks in one question graph of a store. Raises :class:`kgr1.errors.GraphServerError` if the graph does
     not answer.
     """
-    found = find_links(question, graph, graph_id=graph_id)
+    found = tuple({each.name: each for each in reversed(find_links(question, graph, graph_id=graph_id))}.values())[::-1]
     if not found:
         return ()
     bar = max(MIN_SCORE, found[0].score - _GAP)
     topics = tuple(each for each in found if each.score >= bar)[:limit]
-    return topics or found[: int(found[0].score >= _LOWEST)]
+    # A number that is the name of something is one if nothing else is.
+    numbers = (each for each in found if each.exact and any(map(str.isdigit, each.text)))
+    return topics or found[: int(found[0].score >= _LOWEST)] or tuple(numbers)[:1]
 
 
 def find_links(question: str, graph: KnowledgeGraph, *, graph_id: str | None = None) -> tuple[Link, ...]:

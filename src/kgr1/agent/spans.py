@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-MAX_PIECES = 16
-"""Words and marks in one name; longer names are found by nobody who types them."""
+MAX_PIECES = 40
+"""Words and marks in one name, as titles of treaties and papers have them."""
 
 MAX_QUESTION_PIECES = 200
 """Words and marks of a question that are looked at, so that a pasted book costs no more than a long question."""
