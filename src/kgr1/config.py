@@ -15,11 +15,12 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, StringConstraints, ValidationError
 
 from kgr1.errors import SettingsError
 from kgr1.types import Record
@@ -282,10 +283,29 @@ def validate(cls: type[R], data: Mapping[str, Any], source: str) -> R:
         for item in error.errors():
             key = ".".join(str(part) for part in item["loc"])
             if item["type"] == "extra_forbidden":
-                problems.append(f"unknown key '{key}'")
+                problems.append(f"unknown key '{key}'{_nearest(cls, item['loc'])}")
             else:
-                problems.append(f"'{key}': {item['msg']}")
+                # Pydantic puts these words before the message of a check of ours.
+                problems.append(f"'{key}': {item['msg'].removeprefix('Value error, ')}")
         raise SettingsError(f"Settings from {source}: {'; '.join(problems)}.", source=source) from error
+
+
+def _nearest(cls: type[BaseModel], place: Sequence[int | str]) -> str:
+    """A question after the known key that is most like the unknown one at ``place``; empty if none is."""
+    records: list[type[BaseModel]] = [cls]
+    for part in place[:-1]:  # positions in lists and names in tables lead to no field, and are passed over
+        fields = [record.model_fields[part] for record in records if part in record.model_fields]
+        records = [found for field in fields for found in _records(field.annotation)] or records
+    known = [name for record in records for name in record.model_fields]
+    found = get_close_matches(str(place[-1]), known, 1)
+    return f" (did you mean '{'.'.join(map(str, [*place[:-1], found[0]]))}'?)" if found else ""
+
+
+def _records(annotation: Any) -> list[type[BaseModel]]:
+    """The records that an annotation is made of, those in lists and tables included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _records(part)]
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

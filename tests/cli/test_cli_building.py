@@ -57,7 +57,8 @@ def test_contract(run: Run, tmp_path: Path) -> None:
     assert counts["nodes contracted"] == counts["nodes without a name left"] == "1"
     assert counts["facts written"] == counts["relations"] == "2"
     assert run("graph", "query", out, "get_tail_entities", "A", "x.in/to").stdout == "B\n"
-    assert "force to replace" in run("graph", "contract", source, out, "--skip-bad-lines", code=1).stderr
+    assert "replace it with --force" in run("graph", "contract", source, out, "--skip-bad-lines", code=1).stderr
+    assert "Missing argument 'OUT'" in run("graph", "contract", source, "--force", code=2).stderr
     run("graph", "contract", source, out, "--skip-bad-lines", "--force")
     assert "name it .tsv or .txt" in run("graph", "contract", source, tmp_path / "out.kg", code=1).stderr
     assert "none of tsv, csv" in run("graph", "contract", source, out, "--format", "docx", code=2).stderr

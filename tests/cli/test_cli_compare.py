@@ -72,6 +72,24 @@ def test_a_comparison(run: Run, recipe: Path, tmp_path: Path) -> None:
     assert (folder / "episodes.jsonl").read_bytes() == journal
 
 
+def test_without_numbers_there_is_no_report(run: Run, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    told = run("compare", recipe, "--out", out, "--only", "countries/oracle").stderr
+    assert f"Results, tables and the report are in {out}." in told
+    recipe.write_text(recipe.read_text().replace('questions = "', 'questions = "nowhere/'))
+    told = run("compare", recipe, "--out", tmp_path / "new", code=1).stderr
+    assert f"there is no report. What became of each is in {tmp_path / 'new' / 'results.jsonl'}" in told
+    assert not (tmp_path / "new" / "report.html").exists()
+    assert set(results(tmp_path / "new").values()) == {"failed"}
+
+
+def test_a_cell_on_another_graph_is_told(run: Run, recipe: Path, tmp_path: Path) -> None:
+    words = ("compare", recipe, "--only", "countries/oracle", "--out")
+    assert "looked up" not in run(*words, tmp_path / "a").stderr
+    recipe.write_text(recipe.read_text().replace('graph = "countries"', f'graph = "{recipe.parent}/family.tsv"'))
+    assert "none is in the graph 'family'" in run(*words, tmp_path / "b").stderr
+
+
 def test_only_some_cells_and_then_the_rest(run: Run, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = run("compare", recipe, "--out", out, "--only", "family/*", "--only", "countries/oracle")

@@ -69,6 +69,26 @@ def test_help_loads_nothing_that_takes_long() -> None:
     assert done.stdout.strip() == "[] True", done.stderr
 
 
+def test_what_the_terminal_cannot_show_is_escaped(spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "kg.tsv").write_text("Zürich\tr\tÖ \U0001f600\n", "utf-8")
+    words = ("graph", "query", tmp_path / "kg.tsv", "get_tail_entities", "Zürich", "r")
+    assert spawn(*words, PYTHONIOENCODING="utf-8", PYTHONUTF8="1").stdout == "Ö \U0001f600\n"
+    done = spawn(*words, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    assert (done.returncode, done.stdout) == (0, "\\u00d6 \\ud83d\\ude00\n")
+
+
+def test_an_interrupt_while_the_program_loads_is_one_sentence() -> None:
+    program = (
+        "import builtins, sys\nload = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'kgr1.cli.bars': raise KeyboardInterrupt\n"
+        "    return load(name, *rest)\n"
+        "builtins.__import__ = interrupted\nimport kgr1.cli.main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nInterrupted; nothing was changed.\n")
+
+
 def test_completion_is_offered(spawn: Spawn) -> None:
     done = spawn(_KGR1_COMPLETE="complete_bash", COMP_WORDS="kgr1 gr", COMP_CWORD="1")
     assert "graph" in done.stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ def test_wrong_arguments(run: Run, family: Path, tmp_path: Path) -> None:
     assert "HOST:PORT" in run("mcp", "--graph", family, "--http", "localhost:x", code=2).stderr
     assert "--http only" in run("mcp", "--graph", family, "--token-file", tmp_path / "t", code=2).stderr
     assert "There is no graph at" in run("mcp", "--graph", tmp_path / "none", code=1).stderr
+
+
+def test_an_address_in_use_names_the_option_to_change(run: Run, family: Path) -> None:
+    pytest.importorskip("mcp")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("mcp", "--graph", family, "--http", f"127.0.0.1:{port}", code=1)
+    assert done.stderr == f"Error: Port {port} on 127.0.0.1 is in use; choose another with --http.\n"
 
 
 def test_without_the_extra(spawn: Spawn, family: Path) -> None:

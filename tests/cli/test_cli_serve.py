@@ -40,7 +40,8 @@ def test_serve_and_ask_over_http(run: Run, cache: Path, family: Path) -> None:
     with serving(cache, family, "world=countries") as (process, url):
         assert run("graph", "query", f"{url}#family", "get_tail_entities", "Ada", "parent of").stdout == "Ben\nCleo\n"
         assert "2,095" in run("graph", "info", f"{url}#world").stdout
-        assert "family, world" in run("graph", "info", url, code=1).stderr
+        told = run("graph", "info", url, code=1).stderr
+        assert f"several graphs: family, world; name one behind the address, as in {url}#family." in told
         run("graph", "info", url, "--verify", code=2)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
@@ -62,6 +63,8 @@ def test_wrong_arguments(run: Run, family: Path, tmp_path: Path) -> None:
     assert "two graphs are called 'family'" in run("serve", family, f"family={family}", code=2).stderr
     assert "NAME=GRAPH" in run("serve", "=x", code=2).stderr
     assert "There is no graph at" in run("serve", tmp_path / "none", code=1).stderr
+    for address in ("http://127.0.0.1:1", "x=https://127.0.0.1:1", "sparql+http://127.0.0.1:1/?query=1"):
+        assert f"{address} is a URL; serve takes built graphs and triple files" in run("serve", address, code=1).stderr
     assert "not an address" in run("serve", family, "--host", "no.such.host.invalid", code=1).stderr
 
 
@@ -73,7 +76,7 @@ def test_a_path_may_hold_an_equals_sign(cache: Path, tmp_path: Path, name: str) 
     assert split_name(str(tmp_path / name)) == (name.split(".")[0], str(tmp_path / name))
 
 
-def test_tokens_limits_logs_and_metrics_of_several_workers(cache: Path, family: Path, tmp_path: Path) -> None:
+def test_tokens_limits_logs_and_metrics_of_several_workers(run: Run, cache: Path, family: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-for-the-tests\n")
     options = ["--workers", "2", "--token-file", tokens, "--limit", "max_batch=3", "--log-format", "json"]
@@ -81,6 +84,7 @@ def test_tokens_limits_logs_and_metrics_of_several_workers(cache: Path, family: 
     headers = {"Authorization": "Bearer a-token-for-the-tests"}
     with serving(cache, family, *options) as (process, url):
         assert httpx.get(f"{url}/v1/graphs").status_code == 401
+        assert "set it in the environment variable KGR1_TOKEN," in run("graph", "info", url, code=1).stderr
         for _ in range(30):  # a connection each, so that both workers get some
             reply = httpx.post(f"{url}/v1/query", json={"queries": [query] * 3}, headers=headers)
             assert reply.json()["observations"][0]["names"] == ["Ben", "Cleo"]
@@ -104,6 +108,14 @@ def test_a_server_without_its_tokens_does_not_start(run: Run, family: Path, tmp_
     (tmp_path / "empty").write_text("# none yet\n")
     assert "holds no token" in run("serve", family, "--token-file", tmp_path / "empty", code=1).stderr
     assert "Cannot read the token file" in run("serve", family, "--token-file", tmp_path / "none", code=1).stderr
+
+
+def test_a_built_graph_is_called_like_its_folder(tmp_path: Path) -> None:
+    """As docs/serving.md says."""
+    from kgr1.cli.serve import split_name
+
+    (tmp_path / "films.kg").mkdir()
+    assert split_name(str(tmp_path / "films.kg"))[0] == "films.kg"
 
 
 def test_limits_are_checked(run: Run, family: Path) -> None:

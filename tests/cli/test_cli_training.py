@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from kgr1.cli import runs
 from kgr1.cli.bars import StepBar
 from kgr1.cli.train import reinforce
 from kgr1.config import Settings, TrainSettings
+from kgr1.errors import EvaluationError
 from kgr1.graph.store import GraphStore
 from kgr1.types import Question
 
@@ -128,6 +131,65 @@ def test_train(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     assert "has nonsense" in run("curve", out, "--out", picture, "--metric", "nonsense", code=1).stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--resume",), ("--force",)])
+def test_two_trainings_do_not_write_to_one_folder(
+    run: Run, tiny_model: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    with runs.held(out):
+        (out / "log.jsonl").write_text("precious")
+        for words in (("train", *TRAIN, "--start"), ("coldstart", *COLD, "--model")):
+            refused = run(*words, tiny_model, "--out", out, *more, code=1)
+            assert f"Another run is writing to {out}" in refused.stderr
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "log.jsonl"]
+    assert (out / "log.jsonl").read_text() == "precious"
+
+
+def test_a_training_holds_its_folder_while_it_runs(
+    run: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, tried = tmp_path / "out", list[str]()
+
+    def meanwhile(*_: Any, **__: Any) -> None:
+        with pytest.raises(EvaluationError, match="Another run is writing to"), runs.held(out):
+            pass
+        tried.append("held")
+
+    monkeypatch.setattr("kgr1.cli.train.reinforce", meanwhile)
+    monkeypatch.setattr("kgr1.cli.coldstart.fine_tune", meanwhile)
+    run("train", *TRAIN, "--start", tiny_model, "--out", out)
+    run("coldstart", *COLD, "--model", tiny_model, "--out", out)
+    assert tried == ["held", "held"]
+
+
+def test_the_lock_goes_with_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = "import sys, time; from pathlib import Path; from kgr1.cli.runs import held\n"
+    hold += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
+    words = [sys.executable, "-c", hold, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(EvaluationError, match="Another run is writing to"):
+            runs.refuse_used(tmp_path, resume=True, force=False)
+        monkeypatch.setenv("RANK", "1")  # another process of one training
+        with runs.held(tmp_path):
+            runs.refuse_used(tmp_path, resume=True, force=False)
+        monkeypatch.delenv("RANK")
+        process.kill()
+    runs.refuse_used(tmp_path, resume=True, force=False)
+    with runs.held(tmp_path), pytest.raises(EvaluationError), runs.held(tmp_path):
+        pass
+
+
+def test_training_on_another_graph_is_told(
+    run: Run, family: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kgr1.cli.train.reinforce", lambda *_, **__: None)
+    words = ("train", *TRAIN, "--start", tiny_model, "--out")
+    assert "none is in the graph 'family'" in run(*words, tmp_path / "a", "--graph", family).stderr
+    assert "looked up" not in run(*words, tmp_path / "b").stderr
+
+
 def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     start = shutil.copytree(tiny_model, tmp_path / "start")
     sentences = {"So be it.": 1.0, 'Now "{cue}".': 0.0}
@@ -135,7 +197,7 @@ def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path)
     (start / "agent.json").write_text(json.dumps(agent))
     words = ("train", *TRAIN, "--set", "train.steps=1", "--start", start)
     told = run(*words, "--out", tmp_path / "usual").stderr
-    assert "(a ranker, numbers beside sentences) has no part in training." in " ".join(told.split())
+    assert "Its ranker and its bonus for certain sentences, which help it choose" in " ".join(told.split())
     settings = json.loads((tmp_path / "usual" / "run.json").read_text())["settings"]
     assert settings["agent"]["sentences"] == dict.fromkeys(sentences, 0.0)
     assert settings["agent"]["ranker_weight"] == 0.0

@@ -38,10 +38,14 @@ def run(tmp_path: Path) -> Path:
     settings["train"]["learning_rate"] = 5e-4
     settings["agent"]["sentences"] = SENTENCES
     save(folder, settings={name: settings[name] for name in ("agent", "reward", "train")})
-    log = [{"step": step, "f1": step / 10, "loss": 0.5} for step in range(1, 9)]
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    write_log(folder, 8)
     (folder / "policy" / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
     return folder
+
+
+def write_log(folder: Path, steps: int) -> None:
+    log = [{"step": step, "f1": step / 10, "loss": 0.5} for step in range(1, steps + 1)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
 
 
 def save(folder: Path, **changed: Any) -> None:
@@ -69,7 +73,21 @@ def test_what_a_card_says(run: Path) -> None:
     assert "| seed | `7` |" in body
     assert "commit `abc+changes`" in body
     assert "development questions" not in body
-    assert "| F1 | 0.300 | 0.600 |" in body  # steps 1 to 5 and 4 to 8
+
+
+def test_a_card_shows_both_ends_of_the_run(run: Path) -> None:
+    write_log(run, 10)
+    _, body = parts(run)
+    assert "Means over the first 5 steps and the last 5 steps of the run" in body
+    assert "| F1 | 0.300 | 0.800 |" in body  # steps 1 to 5 and 6 to 10
+
+
+def test_a_card_of_a_short_run_shows_its_first_and_its_last_step(run: Path) -> None:
+    write_log(run, 9)
+    _, body = parts(run)
+    assert "The first and the last step of the run, as logged" in body
+    assert "|  | first step | last step |" in body
+    assert "| F1 | 0.100 | 0.900 |" in body
 
 
 def test_a_card_says_what_was_left_out(run: Path) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from kgr1.cli.main import app
 from kgr1.datasets.published.card import Card
 from kgr1.datasets.published.registry import CARDS, card
+from kgr1.errors import DatasetError
 
 Run = Callable[..., Result]
 
@@ -94,6 +95,30 @@ def test_a_missing_part_of_a_split_is_named(run: Run, tmp_path: Path) -> None:
     (source / "data" / "test-00002-of-00003-9ee8d68f7d951e1f.parquet").rename(source / "data" / "test-3-of-3.parquet")
     told = " ".join(run("convert", "webqsp", source, tmp_path / "out", code=1).stderr.split())
     assert "lacks data/test-1-of-3.parquet, data/test-2-of-3.parquet, by" in told
+
+
+def test_a_conversion_that_fails_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "test-0.jsonl"
+    source.write_text(json.dumps(ROG) + "\n" + '{"id": "cut off')
+    out = tmp_path / "new" / "out"
+    run("convert", "cwq", source, out, code=1)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    run("convert", "cwq", source, tmp_path / "mine", code=1)
+    assert list((tmp_path / "mine").iterdir()) == []  # who made it keeps it
+
+    source.write_text(json.dumps(ROG) + "\n")
+    run("convert", "cwq", source, tmp_path / "mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+
+    def broken(*_: object) -> None:
+        raise DatasetError("The disk is full.")
+
+    monkeypatch.setattr("kgr1.datasets.published.convert._described", broken)  # after the questions were written
+    run("convert", "cwq", source, out, code=1)
+    assert not (tmp_path / "new").exists()
+    run("convert", "cwq", source, tmp_path / "mine", "--force", code=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
 
 
 def test_all_parts_of_a_split_are_read(run: Run, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_damage_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     source.write_text(json.dumps(row) + "\n" + json.dumps(row | {"id": "b"})[:-5])
     with pytest.raises(DatasetError, match="line 2: not JSON, or cut off"):
         convert(card("webqsp"), source, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_graph_is_counted(tmp_path: Path) -> None:

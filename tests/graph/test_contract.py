@@ -336,7 +336,7 @@ def test_a_target_must_be_called_as_what_it_is(source: Path, name: str) -> None:
 def test_what_is_there_stays_without_force(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tsv"
     out.write_text("old")
-    with pytest.raises(GraphError, match="exists; choose another place, or force"):
+    with pytest.raises(GraphError, match="exists; choose another place, or replace it with --force"):
         contract_files([source], out)
     assert out.read_text() == "old"
     contract_files([source], out, force=True)

@@ -99,6 +99,9 @@ def test_names(tmp_path: Path, label_suffix: str) -> None:
     assert facts(tmp_path / "graph") == [("Denton [m.1]", "rel", "m.2"), ("Denton [m.3]", "rel", "m.2")]
 
 
+SAVE_AS_UTF8 = "; save the file as UTF-8, e.g. with 'iconv -f LATIN1 -t UTF-8'"
+
+
 @pytest.mark.parametrize(
     ("name", "data", "line", "reason"),
     [
@@ -110,11 +113,11 @@ def test_names(tmp_path: Path, label_suffix: str) -> None:
         ("kg.tsv", b"a\tb\tc\na\tb\t\n", 2, "column 3 is empty"),
         ("kg.tsv", b"a\tb\tc\na\tb\t\r\n", 2, "column 3 is empty"),
         ("kg.tsv", b"a\tb\tc\na\t \tc\n", 2, "column 2 is empty"),
-        ("kg.tsv", b"a\tb\tc\nd\te\t\xff\n", 2, "invalid UTF-8 (byte 0xff)"),
+        ("kg.tsv", b"a\tb\tc\nd\te\t\xff\n", 2, "invalid UTF-8 (byte 0xff)" + SAVE_AS_UTF8),
         ("kg.tsv.gz", b"a\tb\tc\nd\te\n", 2, "2 columns instead of 3 (head, relation, tail)"),
         ("kg.csv", b"a,b,c\n\"x\ny\",b,c\na,b\n", 4, "2 columns instead of 3 (head, relation, tail)"),
         ("kg.csv", b"a,b,c\na,,c\n", 2, "column 2 is empty"),
-        ("kg.csv", b"a,b,c\nd,e,\xc3\n", 2, "invalid UTF-8 (byte 0xc3)"),
+        ("kg.csv", b"a,b,c\nd,e,\xc3\n", 2, "invalid UTF-8 (byte 0xc3)" + SAVE_AS_UTF8),
         ("kg.csv", b"a,b,c\n\"a,b,c\n", 2, "malformed CSV (unexpected end of data)"),
     ],
 )  # fmt: skip

@@ -41,6 +41,8 @@ def test_what_is_no_date(text: str) -> None:
         (["632", "1990", "1991"], True),
         (["1", "2", "3"], False),
         (["2014", "soon"], False),
+        (["2014", "2015", "44 BC"], True),  # its row is refused, not the column
+        (["2014", "x", "y"], False),
         (["", ""], False),
         (["1990/1994", "1990/"], True),
     ],

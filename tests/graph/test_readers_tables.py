@@ -107,6 +107,14 @@ def test_dates(tmp_path: Path, data: str, facts: str, spans: list[tuple[int, int
         ("a\tr\tb\tsoon\n", {"times": True}, 1, "'soon' is no date; write 2014, 2014-05"),
         ("a\tr\tb\t2014-02-30\na\tr\tb\t2014\n", {"times": True}, 1, "'2014-02-30' is no date"),
         ("head\trelation\ttail\ttime\na\tr\tb\t2014\na\tr\tb\t2014-13\n", {}, 3, "'2014-13' is no date"),
+        (
+            "a\tr\tb\t2014\na\tr\tc\t2015\na\tr\td\t44 BC\n",
+            {},
+            3,
+            "'44 BC' is no date; write 2014, 2014-05, 2014-05-17, 1990/1994, 1990/ or /1994, and -43 for 44 BC",
+        ),
+        ("a\tr\tb\na\tr\tc\t2015\na\tr\td\t2016\na\tr\te\tsoon\n", {}, 4, "'soon' is no date"),
+        ("a\tr\tb\na\tr\tc\na\tr\td\t2016\n", {}, 3, "4 columns instead of 3 (head, relation, tail)"),
         ("a\tr\tb\t2014\t2015\na\tr\n", {}, 2, "2 columns instead of 5 (head, relation, tail, start, end)"),
         ("a\tr\tb\t2014\t2015\na\tr\tc\tx\ty\n", {"times": True}, 2, "'x' is no date; write 2014, 2014-05 or"),
         ("head\trelation\ttail\tweight\na\tr\tb\t1\n", {}, 1, "the header has the column 'weight'"),
@@ -123,6 +131,19 @@ def test_what_dates_and_headers_may_not_be(
             read(tmp_path / name, **options)
         assert caught.value.details["line"] == line
         assert str(caught.value.details["reason"]).startswith(reason)
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+@pytest.mark.parametrize("rows", [["", "2014", "2015", "44 BC"], ["2014", "44 BC", "2015", ""], ["", "", "2014"]])
+def test_one_row_does_not_decide_for_all(tmp_path: Path, rows: list[str], separator: str) -> None:
+    """A date that is none costs its own row, and a row without a date is no reason to refuse those that have one."""
+    source = tmp_path / ("kg.tsv" if separator == "\t" else "kg.csv")
+    text = "".join(separator.join(["a", "r", str(n), *([date] if date else [])]) + "\n" for n, date in enumerate(rows))
+    source.write_text(text)
+    found = read(source, skip_bad_lines=True, times=True if rows.count("") > 1 else None)
+    assert [fact[2] for fact in found.facts] == [str(n) for n, date in enumerate(rows) if date != "44 BC"]
+    assert sum(span != UNDATED for span in found.spans) == rows.count("2014") + rows.count("2015")
+    assert found.dropped == ({"unreadable dates": 1} if "44 BC" in rows else {})
 
 
 def test_question_graphs_in_a_column(tmp_path: Path) -> None:
@@ -155,7 +176,7 @@ def test_bad_lines_are_counted_where_that_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "cp1252"])
 def test_another_encoding_is_told(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "kg.tsv").write_bytes("Malmö\tligger i\tSverige\n".encode(encoding))
-    with pytest.raises(GraphFormatError, match=r"kg\.tsv, line 1: invalid UTF-8"):
+    with pytest.raises(GraphFormatError, match=r"kg\.tsv, line 1: invalid UTF-8 .*; save the file as UTF-8"):
         read(tmp_path / "kg.tsv")
 
 

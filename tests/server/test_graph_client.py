@@ -131,7 +131,8 @@ def test_unknown_graph(server: BackgroundServer) -> None:
 
 def test_one_of_several_graphs_must_be_chosen(store: GraphStore) -> None:
     with BackgroundServer({"a": store, "b": store}) as server:
-        assert "choose one of: a, b." in failure(quick(server.url))
+        told = failure(quick(server.url))
+        assert f"has several graphs: a, b; name one behind the address, as in {server.url}#a." in told
         with quick(server.url, graph="b") as client:
             assert client.info().name == "b"
 

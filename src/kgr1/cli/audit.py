@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kgr1.cli.bars import StepBar
 from kgr1.cli.console import facts, note, one_line, out, warn
+from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import GraphSpec, Limit, QuestionsSpec, Split, Subset
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def audit(
     from kgr1.datasets.audit.reach import ReachOptions
     from kgr1.datasets.whole import whole_file
 
+    if json_file is not None:
+        refuse_input(json_file, questions, graph, option="--json")
     asked = load_question_set(questions, split=split or EVERY_SPLIT, subset=subset, limit=limit, seed=seed)
     options = ReachOptions(hops=hops, hub_limit=hub_limit, max_entities=max_entities)
     with StepBar("Auditing", "question") as bar, open_graph(graph) as opened:

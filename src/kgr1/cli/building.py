@@ -10,6 +10,7 @@ import typer
 
 from kgr1.cli.bars import BuildBar, CountBar
 from kgr1.cli.console import duration, facts, note, one_line, out, size
+from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import QuestionsSpec, Split
 
 if TYPE_CHECKING:
@@ -127,7 +128,9 @@ def build(
 
 
 def extract(
-    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A built graph, a triple file or a server's URL.")],
+    graph: Annotated[
+        str, typer.Argument(metavar="GRAPH", help="A built graph, a triple file, a server's URL or sparql+URL.")
+    ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the new graph.")],
     questions: QuestionsSpec,
     hops: Annotated[int, typer.Option(min=1, help="How many facts an entity may be away from a topic.")] = 2,
@@ -157,6 +160,9 @@ def extract(
     from kgr1.graph.build import build_from_batches
     from kgr1.graph.extract import ExtractOptions, extract_question_graphs
 
+    refuse_input(target, graph, option="OUT")
+    if write_questions is not None:
+        refuse_input(write_questions, questions, graph, option="--write-questions")
     asked = load_question_set(questions, split=split or EVERY_SPLIT)
     options = ExtractOptions(hops=hops, max_triples=max_triples, hub_limit=hub_limit, include_answers=include_answers)
     if include_answers:
@@ -191,6 +197,7 @@ def contract(
     from kgr1.graph.contract import contract_files
 
     options = read_options(format=_one_of("--format", format_, FORMATS), skip_bad_lines=skip_bad_lines)
+    refuse_input(target, *sources, names, option="OUT")
     with BuildBar() as bar:
         report = contract_files(
             sources,

@@ -99,9 +99,10 @@ def coldstart(
         loading.require(loading.TRAINING)
         loading.check_model(name)
         loading.mind_numbers(settings.coldstart.dtype, "coldstart.dtype")
-        going_on = runs.prepare(target, record, resume=resume, force=force)
-        agent = None if planner else settings.agent
-        fine_tune(name, layout, target, settings, agent=agent, going_on=going_on)
+        with runs.held(target):
+            going_on = runs.prepare(target, record, resume=resume, force=force)
+            agent = None if planner else settings.agent
+            fine_tune(name, layout, target, settings, agent=agent, going_on=going_on)
 
 
 def expert_trajectories(given: Material, settings: Settings) -> list[tuple[Question, list[Step]]]:

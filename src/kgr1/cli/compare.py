@@ -76,7 +76,7 @@ def compare(
 
 def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models) -> Summary:
     """Evaluate one cell as ``kgr1 evaluate`` does."""
-    from kgr1.cli.evaluate import linked, made_with
+    from kgr1.cli.evaluate import made_with, with_topics
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.cli.systems import Setup, make_system
     from kgr1.evaluation.cells import giving_up
@@ -103,7 +103,8 @@ def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models
         board.update(cell, progress.done, progress.total, progress.resumed, f1)
 
     with open_graph(data.graph) as graph:
-        asked = linked(asked, graph) if data.link else asked
+        with board.paused():
+            asked = with_topics(asked, graph, link=data.link)
         setup = Setup(cell.system, graph, settings, spec.model, spec.options, concurrency, models)
         system = make_system(spec.kind, setup)
         return asyncio.run(
@@ -128,7 +129,7 @@ def _write(recipe: Recipe, target: Path, results: Sequence[CellResult], runs: Se
 
     target.mkdir(parents=True, exist_ok=True)
     parts = [*tables(results), difference_table(runs), *breakdowns(runs)]
-    told = [*problems(results), *(f"{r.dataset}/{r.system}: {r.judge_problem}" for r in runs if r.judge_problem)]
+    told = [*problems(results), *(f"{r.dataset}/{r.system}: {told}" for r in runs for told in r.problems)]
     write_whole(target / "results.jsonl", "".join(result.model_dump_json() + "\n" for result in results))
     write_whole(target / "table.md", markdown(recipe.title, parts, told))
     write_whole(target / "table.tex", latex(parts))
@@ -143,4 +144,7 @@ def _show(results: Sequence[CellResult], runs: Sequence[Run], target: Path) -> N
     print_table(markdown("", [*tables(results), difference_table(runs)], ()))
     for problem in problems(results):
         warn(clean(problem))
-    note(f"Results, tables and the report are in {target}.")
+    if runs:
+        note(f"Results, tables and the report are in {target}.")
+    else:
+        note(f"No cell has numbers, so there is no report. What became of each is in {target / 'results.jsonl'}.")

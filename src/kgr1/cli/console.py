@@ -6,7 +6,10 @@ terminal would act on (escape sequences, bidirectional marks, carriage returns) 
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -20,6 +23,21 @@ err = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap
 """Progress, notes and errors."""
 
 _KEPT = "\n\t\u200c\u200d"  # the last two join letters in several scripts and in emoji
+
+
+def escape_what_cannot_be_shown() -> None:
+    """From now on, what the encoding of the terminal lacks is written as an escape; otherwise it ends the program."""
+    codecs.register_error("kgr1-escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="kgr1-escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    # As JSON writes it, so that results in JSON can still be read; Python's own handler would write \xfc for \u00fc.
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def clean(text: str) -> str:

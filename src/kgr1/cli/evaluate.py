@@ -105,7 +105,7 @@ def evaluate(
         max_turns=settings.agent.max_turns,
     )
     with quiet_libraries(), open_graph(graph) as opened:
-        asked = linked(asked, opened) if link else asked
+        asked = with_topics(asked, opened, link=link)
         runner_, described = _player(model, system, planner, opened, settings, concurrency)
         made_of = made_with(described, opened, settings, link=link)
         summary, failures = play(asked, runner_, target, made_of, runs, concurrency, retry_failed)
@@ -147,6 +147,16 @@ def described(
     if planner is not None:
         record["planner"] = describe(planner, dtype=dtype)
     return record
+
+
+def with_topics(questions: Sequence[Question], graph: KnowledgeGraph, *, link: bool) -> list[Question]:
+    """The questions as they are asked; says so if they seem to be about another graph."""
+    from kgr1.cli.matching import mind_topics
+
+    if link:
+        return linked(questions, graph)
+    mind_topics(questions, graph)
+    return list(questions)
 
 
 def linked(questions: Sequence[Question], graph: KnowledgeGraph) -> list[Question]:
@@ -192,11 +202,15 @@ def made_with(
 ) -> dict[str, object]:
     """What must be the same for a folder to be resumed."""
     info = graph.info()
+    known: dict[str, object] = {"name": info.name, "triples": info.triples}
+    content = getattr(graph, "content_hash", "")  # a server tells none
+    if content:
+        known["content"] = content
     usual = type(settings.agent)()
     agent = settings.agent.model_dump(mode="json")
     return {
         **described,
-        "graph": {"name": info.name, "triples": info.triples},
+        "graph": known,
         "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != getattr(usual, key)},
         "sampling": settings.sampling.model_dump(mode="json", exclude={"dtype"}),  # the model's is recorded
     } | ({"topics": "linked"} if link else {})

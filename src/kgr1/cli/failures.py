@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import typer
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from kgr1.cli.console import err, one_line, styled
 from kgr1.errors import KGR1Error
@@ -38,6 +38,22 @@ class KGR1Group(TyperGroup):
         """Run a command."""
         with told():
             return super().invoke(ctx)
+
+
+class SourcesThenOut(TyperCommand):
+    """A command on any number of sources and one target, which stands last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; of one argument alone the parser would say that the sources are missing."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _USAGE_ERROR as error:
+            if getattr(getattr(error, "param", None), "name", "") == "sources":
+                values = self.make_parser(ctx).parse_args(given)[0]
+                if isinstance(values.get("target"), str):
+                    vars(error)["param"] = next(param for param in self.params if param.name == "target")
+            raise
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import typer
 from kgr1.cli.bars import busy
 from kgr1.cli.building import build, contract, extract
 from kgr1.cli.console import emit, facts, note, one_line, out, size
+from kgr1.cli.failures import SourcesThenOut
 from kgr1.errors import GraphError
 
 app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by hand.", no_args_is_help=True)
@@ -16,9 +17,9 @@ app = typer.Typer(name="graph", help="Build graphs, look at them, ask them by ha
 PLACE = "A built graph, a triple file, the URL of a graph server, sparql+URL of a SPARQL endpoint, or 'countries'."
 
 
-app.command()(build)
+app.command(cls=SourcesThenOut)(build)
 app.command()(extract)
-app.command()(contract)
+app.command(cls=SourcesThenOut)(contract)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from kgr1.cli.console import note, one_line
+from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import RunFolder
 
 
@@ -28,13 +29,15 @@ def grounding(
     Also checks for ways to look good without answering. Changes no file of the run.
     """
     from kgr1.cli.console import emit, safe_json
-    from kgr1.cli.diff import journal
+    from kgr1.cli.diff import episodes_of
     from kgr1.cli.evaluate import print_table
-    from kgr1.evaluation.curve import plot_shares
-    from kgr1.evaluation.files import read_episodes
+    from kgr1.evaluation.curve import check_picture, plot_shares
     from kgr1.evaluation.grounding import grounding_table, measure
 
-    found = measure(read_episodes(journal(run)), tokens=tokens, seed=seed)
+    if target is not None:
+        check_picture(target)  # before the work
+        refuse_input(target, run, option="--out")
+    found = measure(episodes_of(run), tokens=tokens, seed=seed)
     if as_json:
         emit(safe_json(found.model_dump(mode="json")))
     else:

@@ -5,30 +5,34 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-import typer
+try:
+    import typer
 
-import kgr1
-from kgr1.cli import (
-    ask,
-    coldstart,
-    compare,
-    curve,
-    data,
-    demo,
-    diff,
-    evaluate,
-    graph,
-    grounding,
-    judge,
-    mcp,
-    ranker,
-    report,
-    rescore,
-    serve,
-    train,
-)
-from kgr1.cli.console import out
-from kgr1.cli.failures import KGR1Group, told
+    import kgr1
+    from kgr1.cli import (
+        ask,
+        coldstart,
+        compare,
+        curve,
+        data,
+        demo,
+        diff,
+        evaluate,
+        graph,
+        grounding,
+        judge,
+        mcp,
+        ranker,
+        report,
+        rescore,
+        serve,
+        train,
+    )
+    from kgr1.cli.console import escape_what_cannot_be_shown, out
+    from kgr1.cli.failures import KGR1Group, told
+except KeyboardInterrupt:  # Ctrl-C while all this is loaded, before anything else could answer it
+    print("\nInterrupted; nothing was changed.", file=sys.stderr)
+    sys.exit(130)
 
 
 class Commands(KGR1Group):
@@ -84,6 +88,7 @@ def options(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    escape_what_cannot_be_shown()
     try:
         with told():
             app()

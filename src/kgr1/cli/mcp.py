@@ -50,7 +50,7 @@ def mcp(
         def ready(url: str) -> None:
             err.print(styled(f"MCP tools of {one_line(opened.info().name)} on {url}/mcp (Ctrl-C stops)."))
 
-        serve_app(app, host, port, ready)
+        serve_app(app, host, port, ready, option="--http")
         note("Stopped.")
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 WINDOW = 5
-"""Steps at either end of a run whose means stand in the card."""
+"""Steps at either end of a run whose means stand in the card; one, if the run has too few for two ends."""
 
 _CURVES = {
     "f1": "F1",
@@ -90,12 +90,7 @@ def card(run: Path, policy: Path) -> str:
     parts += ["## Training\n", *markdown_table(("", ""), facts), ""]
     curves = _curves(logged)
     if curves:
-        first, last = f"first {WINDOW} steps", f"last {WINDOW} steps"
-        parts += [
-            f"Means over the {first} and the {last} of the run, as logged, of its own questions:\n",
-            *markdown_table(("", first, last), curves),
-            "",
-        ]
+        parts += _ends(curves, _window(logged))
     settings = _settings(record)
     if settings:
         parts += ["All settings, as a file for `--config`:\n", f"```toml\n{settings}```\n"]
@@ -198,13 +193,31 @@ def _logged(log: Path) -> dict[str, Series]:
         return {}
 
 
+def _window(logged: Mapping[str, Series]) -> int:
+    """Steps at either end: their columns must not be made of the same steps."""
+    return WINDOW if max((len(steps) for steps, _ in logged.values()), default=0) >= 2 * WINDOW else 1
+
+
+def _ends(curves: list[tuple[str, ...]], window: int) -> list[str]:
+    """The table of the first and the last steps."""
+    from kgr1.evaluation.report import markdown_table
+
+    if window == 1:
+        what, first, last = "The first and the last step", "first step", "last step"
+    else:
+        first, last = f"first {window} steps", f"last {window} steps"
+        what = f"Means over the {first} and the {last}"
+    return [f"{what} of the run, as logged, of its own questions:\n", *markdown_table(("", first, last), curves), ""]
+
+
 def _curves(logged: Mapping[str, Series]) -> list[tuple[str, ...]]:
     """The first and last means of what was logged."""
     rows: list[tuple[str, ...]] = []
+    window = _window(logged)
     for name, shown in _CURVES.items():
         if name in logged:
             values = logged[name][1]
-            rows.append((shown, f"{values[:WINDOW].mean():.3f}", f"{values[-WINDOW:].mean():.3f}"))
+            rows.append((shown, f"{values[:window].mean():.3f}", f"{values[-window:].mean():.3f}"))
     return rows
 
 

@@ -17,8 +17,9 @@ GraphSpec = Annotated[
         "--graph",
         "-g",
         metavar="GRAPH",
-        help="A built graph, a triple file (TSV or CSV, also .gz), the URL of a graph server (URL#NAME if it has "
-        "several graphs), or 'countries' for the graph that comes with kgr1.",
+        help="A built graph, a triple file (TSV, CSV, JSON lines, Parquet or RDF, also compressed), the URL of a "
+        "graph server (URL#NAME if it has several graphs), sparql+URL of a SPARQL endpoint, or 'countries' for the "
+        "graph that comes with kgr1.",
     ),
 ]
 QuestionsSpec = Annotated[
@@ -82,8 +83,8 @@ Hops = Annotated[int | None, typer.Option(min=1, help="Keep only the questions o
 Split = Annotated[
     str | None,
     typer.Option(
-        help="Keep only the questions of this split; 'all' keeps every one. By default 'train' for training and "
-        "'test' for evaluation."
+        help="Keep only the questions of this split; 'all' keeps every one. By default training takes 'train', "
+        "evaluation takes 'test', and other commands take all."
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, drawn with --seed.")]

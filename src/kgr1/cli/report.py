@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kgr1.cli.console import note, one_line, warn
+from kgr1.cli.matching import refuse_input
 
 
 def report(
@@ -36,25 +37,26 @@ def report(
         raise typer.BadParameter(
             f"the report needs a name that ends in .html, .md or .tex; got {target.name}.", param_hint="--out"
         )
+    refuse_input(target, *(named(spec)[1] for spec in runs), option="--out")
     loaded = []
     for spec in runs:
         name, folder = named(spec)
         loaded.append(Run.load(folder, system=name, examples=examples))
-        if loaded[-1].judge_problem:
-            warn(one_line(loaded[-1].judge_problem))
     for number, run in enumerate(loaded):
         datasets = dict.fromkeys(row.key[0] for row in run.rows)
         run.dataset = ", ".join(datasets)
         if any(other.system == run.system for other in loaded[:number]):
             run.system = f"{run.system} ({number + 1})"
+    notes = [f"{run.system}: {problem}" for run in loaded for problem in run.problems]
+    for told in notes:
+        warn(one_line(told))
     target.parent.mkdir(parents=True, exist_ok=True)
     if form in (".html", ".htm"):
-        notes = [f"{run.system}: {run.judge_problem}" for run in loaded if run.judge_problem]
         write_whole(target, build_page(title, loaded, notes))
         note(f"The report is {one_line(str(target))}; open it in a browser.")
         return
     parts = [*tables([CellResult.of(run) for run in loaded]), difference_table(loaded), *breakdowns(loaded)]
-    write_whole(target, latex(parts) if form == ".tex" else markdown(title, parts, ()))
+    write_whole(target, latex(parts) if form == ".tex" else markdown(title, parts, notes, heading="To know"))
     note(f"The tables are in {one_line(str(target))}.")
 
 

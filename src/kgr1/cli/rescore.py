@@ -30,16 +30,15 @@ def rescore(
     What a language model said of this run is among them after 'kgr1 judge': judge_recall, judge_any, judge_all.
     """
     from kgr1.cli.console import emit, safe_json
-    from kgr1.cli.diff import journal
+    from kgr1.cli.diff import episodes_of, journal
     from kgr1.cli.evaluate import print_table
     from kgr1.evaluation.bootstrap import RESAMPLES
-    from kgr1.evaluation.files import read_episodes
     from kgr1.evaluation.metrics import METRIC_VERSION
     from kgr1.evaluation.report import slice_table
     from kgr1.evaluation.variants import rescore as recompute
 
     path = journal(run)
-    found = recompute(read_episodes(path), metric or (), seed=seed, judged=_judged(path, metric or (), seed))
+    found = recompute(episodes_of(run), metric or (), seed=seed, judged=_judged(path, metric or (), seed))
     if as_json:
         made = {"metric_version": METRIC_VERSION, "seed": seed, "resamples": RESAMPLES}
         emit(safe_json(made | found.model_dump(mode="json")))

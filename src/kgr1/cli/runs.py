@@ -16,12 +16,14 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgr1.errors import CheckpointError, SettingsError
+from kgr1.evaluation.files import LOCK_FILE, locked
 
 if TYPE_CHECKING:
     from kgr1.config import Settings
@@ -74,8 +76,16 @@ def run_record(command: str, settings: Settings, tables: Sequence[str], *, seed:
 def refuse_used(out: Path, *, resume: bool, force: bool) -> None:
     """Raise :class:`CheckpointError` if ``out`` holds a run and the user did not say what to do with it.
 
-    Called before the slow steps, so that the refusal comes at once.
+    Called before the slow steps, so that the refusal comes at once; so does that of a folder that another training is
+    writing to, which raises :class:`kgr1.errors.EvaluationError`.
     """
+    if (out / LOCK_FILE).exists():
+        with held(out):
+            pass
+    _refuse_used(out, resume=resume, force=force)
+
+
+def _refuse_used(out: Path, *, resume: bool, force: bool) -> None:
     from kgr1.grpo.checkpoint import latest_checkpoint
 
     if resume or force:
@@ -90,6 +100,34 @@ def refuse_used(out: Path, *, resume: bool, force: bool) -> None:
         )
 
 
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold ``out`` against a second training while this one runs; the lock goes with the process, however that ends.
+
+    Of several processes of one training only the main one takes it. Raises :class:`kgr1.errors.EvaluationError` if
+    another run holds it, and :class:`CheckpointError` if the folder cannot be made.
+    """
+    from kgr1.grpo.checkpoint import is_main_process
+
+    if not is_main_process():
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        yield
+
+
+def _unwritable(out: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"Cannot write to {out}: {error.strerror or error}.", path=str(out))
+
+
 def prepare(out: Path, record: Mapping[str, Any], *, resume: bool, force: bool) -> bool:
     """Make ``out`` ready for a run and write its ``run.json``; True if there is a checkpoint to go on from.
 
@@ -99,7 +137,7 @@ def prepare(out: Path, record: Mapping[str, Any], *, resume: bool, force: bool) 
     """
     from kgr1.grpo.checkpoint import latest_checkpoint, write_json
 
-    refuse_used(out, resume=resume, force=force)
+    _refuse_used(out, resume=resume, force=force)
     checkpoint = latest_checkpoint(out)
     used = checkpoint is not None or (out / POLICY).exists()
     try:
@@ -110,7 +148,7 @@ def prepare(out: Path, record: Mapping[str, Any], *, resume: bool, force: bool) 
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RUN_FILE, record)
     except OSError as error:
-        raise CheckpointError(f"Cannot write to {out}: {error.strerror or error}.", path=str(out)) from error
+        raise _unwritable(out, error) from error
     return resume and checkpoint is not None
 
 

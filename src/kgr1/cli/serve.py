@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgr1.cli.console import note, one_line, out
+from kgr1.errors import GraphError
 
 if TYPE_CHECKING:
     from kgr1.server.wire import ServerLimits
@@ -67,7 +68,7 @@ def serve(
 
     Accepted tokens come from --token-file and the environment variable KGR1_TOKENS; without any, everybody is served.
     """
-    from kgr1.cli.sources import store_folder
+    from kgr1.cli.sources import is_url, store_folder
     from kgr1.server.app import ServerOptions
     from kgr1.server.logs import LogSettings
     from kgr1.server.serve import serve as run_server
@@ -83,6 +84,8 @@ def serve(
         folders: dict[str, Path] = {}
         for spec in graphs:
             name, place = split_name(spec)
+            if is_url(place) or is_url(spec):
+                raise GraphError(f"{one_line(spec)} is a URL; serve takes built graphs and triple files only.")
             if name in folders:
                 raise typer.BadParameter(f"two graphs are called '{one_line(name)}'; name them NAME=GRAPH.")
             folders[name] = stack.enter_context(store_folder(place))

@@ -64,6 +64,7 @@ def train(
     DIR/policy, with the curves of the run in DIR/curve.png.
     """
     from kgr1.cli import loading, runs
+    from kgr1.cli.matching import mind_topics
     from kgr1.cli.mixing import mind_times, open_material
     from kgr1.cli.quiet import quiet_libraries
 
@@ -72,13 +73,13 @@ def train(
     name = loading.portable_name(start)
     settings = _settings(name, config, overrides)
     seed, turns = settings.train.seed, settings.agent.max_turns
-    if dev_split is not None and not settings.train.eval_steps:
-        warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
+    _mind_dev(dev_split, settings)
     material = open_material(
         graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         mind_times(given.questions, settings.agent)
+        mind_topics(given.questions, given.graph)
         dev = _dev_questions(given, questions, dev_split, subset, settings)
         record = runs.run_record(
             "train",
@@ -89,14 +90,10 @@ def train(
             **given.record,
             dev_questions=runs.question_record(dev, split=dev_split),
         )
-        loading.require(loading.REINFORCEMENT)
-        from kgr1.grpo.arguments import check_boundaries
-
-        loading.check_model(name)
-        loading.mind_numbers(settings.train.dtype, "train.dtype")
-        check_boundaries(settings.train)  # before anything is written
-        going_on = runs.prepare(target, record, resume=resume, force=force)
-        reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
+        _check(name, settings)  # before anything is written
+        with runs.held(target):
+            going_on = runs.prepare(target, record, resume=resume, force=force)
+            reinforce(name, given.questions, dev, given.graph, target, settings, going_on=going_on)
 
 
 def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) -> Settings:
@@ -107,10 +104,30 @@ def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) 
     usual = {"agent": learning_settings(start)}
     settings = resolve_settings(config, overrides, usual=usual)
     if usual["agent"] != agent_settings(start):
-        note(f"What {start} adds to its probabilities (a ranker, numbers beside sentences) has no part in training.")
+        note(
+            f"Training changes the model {start} only. Its ranker and its bonus for certain sentences, which help it "
+            "choose when it answers, are switched off meanwhile."
+        )
     if settings.agent.guided:
         settings = resolve_settings(config, overrides, usual={**usual, **GUIDED_DEFAULTS})
     return settings
+
+
+def _check(start: str, settings: Settings) -> None:
+    """Whether this machine can train, from this start and with these settings."""
+    from kgr1.cli import loading
+
+    loading.require(loading.REINFORCEMENT)
+    from kgr1.grpo.arguments import check_boundaries
+
+    loading.check_model(start)
+    loading.mind_numbers(settings.train.dtype, "train.dtype")
+    check_boundaries(settings.train)
+
+
+def _mind_dev(split: str | None, settings: Settings) -> None:
+    if split is not None and not settings.train.eval_steps:
+        warn("--dev-split has no effect while train.eval_steps is 0; set it, e.g. --set train.eval_steps=10.")
 
 
 def _dev_questions(

@@ -92,7 +92,7 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 try:
                     row = json.loads(raw.decode("utf-8-sig" if line == 1 else "utf-8"))
                 except UnicodeDecodeError as error:
-                    raise _malformed(path, line, "not UTF-8") from error
+                    raise _malformed(path, line, "not UTF-8; save the file as UTF-8") from error
                 except (json.JSONDecodeError, RecursionError) as error:
                     raise _malformed(path, line, f"not JSON ({error})") from error
                 if b"\\u" in raw and not _is_text(json.dumps(row, ensure_ascii=False)):

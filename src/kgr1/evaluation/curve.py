@@ -69,6 +69,12 @@ def moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float
     return means
 
 
+def check_picture(out: Path) -> None:
+    """Raise :class:`EvaluationError` unless the name is that of a PNG, so that no other file is replaced by one."""
+    if out.suffix.lower() != ".png":
+        raise EvaluationError(f"Pictures are PNG files; choose a name that ends in .png, not {out}.", path=str(out))
+
+
 def plot_curves(
     runs: Sequence[tuple[str, Path]], out: Path, *, metrics: Sequence[str] = DEFAULT_METRICS, window: int = 10
 ) -> Path:
@@ -78,6 +84,7 @@ def plot_curves(
     no panel. Raises :class:`MissingExtraError` without matplotlib and :class:`EvaluationError` if there is nothing to
     draw or a file cannot be read or written.
     """
+    check_picture(out)
     make_figure = _figures()
     if window < 1:
         raise EvaluationError(f"The window of the moving average must be at least 1; got {window}.")
@@ -111,6 +118,7 @@ Line = tuple[str, Sequence[float], Sequence[float]]
 
 def plot_shares(lines: Sequence[Line], out: Path, *, x: str, y: str, title: str = "") -> Path:
     """Draw lines of shares in [0, 1], in percent, into the PNG ``out``; returns ``out``. Raises as above."""
+    check_picture(out)
     make_figure = _figures()
     if not any(len(points) for _, points, _ in lines):
         raise EvaluationError("There is no point to draw: no question was answered.")

@@ -25,6 +25,7 @@ except ImportError:  # not on Windows; there two runs on one folder go unnoticed
     fcntl = None  # type: ignore[assignment]
 
 SYNC_INTERVAL_S = 5.0
+LOCK_FILE = ".lock"
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
@@ -63,7 +64,7 @@ def locked(folder: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK_FILE).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

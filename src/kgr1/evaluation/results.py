@@ -13,6 +13,8 @@ ACCURACY = ("f1", "hit1", "generated_tokens")
 EFFICIENCY = ("model_calls", "graph_calls", "generated_tokens", "forced_tokens", "total_tokens")
 PAIRED = ("f1", "hit1", "retrieval", "generated_tokens")
 
+NOTES_HEADING = "Cells without numbers, or with failures"
+
 Table = tuple[str, list[str], list[list[str]]]
 """Title, header and rows. The first two columns are text, the others numbers."""
 
@@ -135,8 +137,8 @@ def problems(results: Sequence[CellResult]) -> list[str]:
     return lines
 
 
-def markdown(title: str, parts: Sequence[Table], notes: Sequence[str]) -> str:
-    """``table.md``; tables without a row are left out."""
+def markdown(title: str, parts: Sequence[Table], notes: Sequence[str], *, heading: str = NOTES_HEADING) -> str:
+    """``table.md``; tables without a row are left out, and so is the ``heading`` if there are no notes."""
     lines = [f"# {title}"] if title else []
     for name, header, rows in parts:
         if rows:
@@ -144,7 +146,7 @@ def markdown(title: str, parts: Sequence[Table], notes: Sequence[str]) -> str:
             rule = ["---", "---", *["---:"] * (len(header) - 2)]
             lines += ["", f"## {name}", "", found[0], "| " + " | ".join(rule) + " |", *found[2:]]
     if notes:
-        lines += ["", "## Cells without numbers, or with failures", "", *(f"- {_one_line(note)}" for note in notes)]
+        lines += ["", f"## {heading}", "", *(f"- {_one_line(note)}" for note in notes)]
     return "\n".join(lines).strip() + "\n"
 
 

@@ -40,6 +40,8 @@ _SHOWN_DIFFERENCES = 8
 _ABSENT = "absent"
 ADDRESS = "server"
 """What settings call the address of a model; another one is no hindrance to going on."""
+CONTENT = "settings.graph.content"
+"""The hash of what a graph holds. Folders of before do not have it, and servers tell none: that is no difference."""
 
 Entry = tuple[Key, int]
 """A question and the index of a sample."""
@@ -148,6 +150,36 @@ def read_sessions(out: Path) -> list[Session]:
     return found
 
 
+def check_finished(journal: Path, found: int) -> str:
+    """A sentence if the ``found`` episodes of a journal are not all that its run is to have, else an empty text.
+
+    How many that are is told by the ``run.json`` beside it; where nothing tells, nothing is missing. Raises
+    :class:`EvaluationError` if there is no episode at all.
+    """
+    if not found:
+        raise EvaluationError(
+            f"There is no finished episode in {journal}; start the same evaluation again to go on.",
+            path=str(journal),
+        )
+    wanted = _wanted_episodes(journal)
+    if wanted is None or found >= wanted:
+        return ""
+    return (
+        f"{found:,} of {wanted:,} episodes; the run is not finished, and the numbers are those of what there is. "
+        "Start the same evaluation again to go on."
+    )
+
+
+def _wanted_episodes(journal: Path) -> int | None:
+    if journal.name != EPISODES_FILE:  # a copy, which the file beside it need not be about
+        return None
+    try:
+        saved = json.loads(journal.with_name(RUN_FILE).read_text("utf-8"))
+        return int(saved["questions"]["count"]) * int(saved["samples"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 async def _play(
     todo: Iterator[tuple[Question, int]], runner: EpisodeRunner, journal: Journal, concurrency: int, counter: _Counter
 ) -> None:
@@ -254,14 +286,21 @@ def _check_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     old.pop("metric_version", None)  # episodes can be summarised again by newer definitions
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     keys = [key for key in keys if key.rpartition(".")[2] != ADDRESS]
+    keys = [key for key in keys if key != CONTENT or (key in old and key in new)]
     if keys:
-        shown = [f"{k} is {old.get(k, _ABSENT)} there and {new.get(k, _ABSENT)} now" for k in keys[:_SHOWN_DIFFERENCES]]
+        shown = [_difference(key, old, new) for key in keys[:_SHOWN_DIFFERENCES]]
         more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
         raise EvaluationError(
             f"{out} was made with other settings: {'; '.join(shown)}{more}. Use the same settings to resume it or "
             "choose another folder.",
             differences=keys,
         )
+
+
+def _difference(key: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    if key == CONTENT:
+        return "the graph was built anew since and holds something else"
+    return f"{key} is {old.get(key, _ABSENT)} there and {new.get(key, _ABSENT)} now"
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, str]:

@@ -17,7 +17,7 @@ from kgr1.evaluation.costs import Session, TokenKinds, counts_tokens, mean_kinds
 from kgr1.evaluation.files import read_episodes
 from kgr1.evaluation.judge import matter_of
 from kgr1.evaluation.metrics import EpisodeRow, Key, Summary, summarise_rows
-from kgr1.evaluation.run import EPISODES_FILE, read_sessions
+from kgr1.evaluation.run import EPISODES_FILE, check_finished, read_sessions
 from kgr1.evaluation.variants import Values, score_variants, variant_columns
 from kgr1.types import Episode, StopReason, Turn
 
@@ -57,6 +57,7 @@ class Run:
     matters: list[str] = field(default_factory=list)  # hashes of what a judge would see of the episodes
     judged: dict[str, Metric] = field(default_factory=dict)  # the judge's numbers, if the folder has them
     judge_problem: str = ""  # why the folder's verdicts are not those of these episodes
+    unfinished: str = ""  # a sentence if episodes are still to be played
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by question, see _place
 
     @classmethod
@@ -68,11 +69,17 @@ class Run:
         """
         journal = folder / EPISODES_FILE if folder.is_dir() or not folder.exists() else folder
         run = cls.of(read_episodes(journal), system=system, dataset=dataset, examples=examples)
+        run.unfinished = check_finished(journal, len(run.rows))
         run.sessions = read_sessions(journal.parent)
         judgement = find_judgement(journal, run.matters)
         run.judged = judgement.summary.metrics if judgement.summary else {}
         run.judge_problem = judgement.problem
         return run
+
+    @property
+    def problems(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        return [problem for problem in (self.unfinished, self.judge_problem) if problem]
 
     @classmethod
     def of(cls, episodes: Iterable[Episode], *, system: str, dataset: str = "", examples: int = 0) -> Run:

@@ -271,7 +271,7 @@ def _check_target(target: Path, *, force: bool) -> None:
     if target.is_dir():
         raise GraphError(f"{target} is a folder, so it will not be replaced.", path=str(target))
     if os.path.lexists(target) and not force:
-        raise GraphError(f"{target} exists; choose another place, or force to replace it.", path=str(target))
+        raise GraphError(f"{target} exists; choose another place, or replace it with --force.", path=str(target))
 
 
 def _check_names(facts: pl.DataFrame) -> None:

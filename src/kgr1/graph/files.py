@@ -148,7 +148,7 @@ def check_target(out: Path, *, force: bool) -> None:
     if not os.path.lexists(out):
         return
     if not force:
-        raise GraphError(f"{out} exists; choose another place, or force to replace it.", path=str(out))
+        raise GraphError(f"{out} exists; choose another place, or replace it with --force.", path=str(out))
     if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not _is_store(out)):
         raise GraphError(f"{out} exists and is not a graph store, so it will not be replaced.", path=str(out))
 

@@ -7,6 +7,8 @@ store passes its path on; a store in memory is pickled with its arrays.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -179,6 +181,15 @@ class GraphStore:
         """The entities that have exactly these display names."""
         for name in names:
             yield from self.entities.find(name)
+
+    @property
+    def content_hash(self) -> str:
+        """A hash of all that the store holds, from the checksums of its header; empty for one built in memory."""
+        arrays = self._header.arrays
+        if not any(entry.sha256 for entry in arrays.values()):
+            return ""
+        held = sorted((key, entry.dtype, entry.sha256) for key, entry in arrays.items())
+        return hashlib.sha256(json.dumps(held).encode()).hexdigest()
 
     @property
     def max_degree(self) -> int:

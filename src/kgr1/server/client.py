@@ -159,11 +159,17 @@ class GraphClient:
 
     def _choose(self, offer: GraphsResponse) -> GraphInfo:
         by_name = {info.name: info for info in offer.graphs}
-        known = ", ".join(sorted(by_name)[:10]) or "none"
+        names = sorted(by_name)
+        known = ", ".join(names[:10]) or "none"
         if self.graph is None and len(by_name) == 1:
             return offer.graphs[0]
+        if not names and self.graph is None:
+            raise GraphServerError(f"The server at {self.url} has no graph now.")
         if self.graph is None:
-            raise GraphServerError(f"The server at {self.url} has several graphs or none; choose one of: {known}.")
+            raise GraphServerError(
+                f"The server at {self.url} has several graphs: {known}; name one behind the address, as in "
+                f"{self.url}#{names[0]}."
+            )
         if self.graph in by_name:
             return by_name[self.graph]
         if self.graph in offer.unavailable:

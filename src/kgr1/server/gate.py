@@ -18,7 +18,7 @@ from kgr1.server.body import drain
 from kgr1.server.desk import OK, Answer
 from kgr1.server.metrics import Metrics
 from kgr1.server.problems import RequestError
-from kgr1.server.tokens import Tokens
+from kgr1.server.tokens import CLIENT_VARIABLE, Tokens
 from kgr1.server.wire import ServerLimits
 
 logger = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ def _unauthorized(wrong: bool) -> RequestError:
     message = (
         "The server does not know this token; check it."
         if wrong
-        else "The server asks for a token; send it as 'Authorization: Bearer TOKEN'."
+        else f"The server asks for a token; set it in the environment variable {CLIENT_VARIABLE}, or send it as "
+        "'Authorization: Bearer TOKEN'."
     )
     return RequestError(401, "UNAUTHORIZED", message, {"WWW-Authenticate": challenge})

@@ -37,17 +37,19 @@ GC_THRESHOLDS = (10_000, 20, 100)
 """Allocations between collections, and how many of the younger ones come before an older one."""
 
 
-def bind(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
+def bind(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, *, option: str | None = None) -> socket.socket:
     """A listening socket; port 0 takes any free port.
 
-    Raises :class:`GraphServerError` in one sentence if the address cannot be used.
+    Raises :class:`GraphServerError` in one sentence if the address cannot be used. It names ``--host`` and ``--port``
+    as what to change, or the one ``option`` of a command that takes both in it.
     """
+    hosts, ports = option or "--host", option or "--port"
     if not 0 <= port <= 65535:
-        raise GraphServerError(f"{port} is not a port; choose one from 0 to 65535 with --port.", port=port)
+        raise GraphServerError(f"{port} is not a port; choose one from 0 to 65535 with {ports}.", port=port)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise GraphServerError(f"{host} is not an address of this machine; choose another with --host.") from error
+        raise GraphServerError(f"{host} is not an address of this machine; choose another with {hosts}.") from error
     # asyncio switches Nagle's algorithm off only for sockets that name their protocol; it costs 40 ms a reply.
     listener = socket.socket(family, kind, protocol)
     try:
@@ -57,18 +59,18 @@ def bind(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise GraphServerError(_why(error, host, port), host=host, port=port) from error
+        raise GraphServerError(_why(error, host, port, hosts, ports), host=host, port=port) from error
     listener.setblocking(False)
     return listener
 
 
-def _why(error: OSError, host: str, port: int) -> str:
+def _why(error: OSError, host: str, port: int, hosts: str, ports: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use; choose another with --port."
+        return f"Port {port} on {host} is in use; choose another with {ports}."
     if error.errno == errno.EACCES:
-        return f"Port {port} on {host} needs administrator rights; choose one above 1023 with --port."
+        return f"Port {port} on {host} needs administrator rights; choose one above 1023 with {ports}."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this machine; choose another with --host."
+        return f"{host} is not an address of this machine; choose another with {hosts}."
     return f"Cannot listen on {host} port {port}: {error.strerror}."
 
 
@@ -140,10 +142,18 @@ def _settle() -> None:
 
 
 def serve_app(
-    app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0, on_ready: Callable[[str], None] = lambda url: None
+    app: ASGIApp,
+    host: str = DEFAULT_HOST,
+    port: int = 0,
+    on_ready: Callable[[str], None] = lambda url: None,
+    *,
+    option: str | None = None,
 ) -> None:
-    """Serve any ASGI application in this process until SIGINT or SIGTERM, as :func:`serve` does graphs."""
-    with closing(bind(host, port)) as listener, suppress(KeyboardInterrupt):
+    """Serve any ASGI application in this process until SIGINT or SIGTERM, as :func:`serve` does graphs.
+
+    ``option`` is what :func:`bind` names if the address cannot be used.
+    """
+    with closing(bind(host, port, option=option)) as listener, suppress(KeyboardInterrupt):
         _Server(app, lambda: on_ready(address_of(listener))).run(sockets=[listener])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -67,11 +67,28 @@ def convert(
     Question graphs go to ``graphs.jsonl.gz``, a graph in a table to ``kg.tsv.gz`` or, with dates, ``tkg.tsv.gz``; the
     builder of graphs reads all of them. ``fetched`` is the repository and commit of a source from the hub. Every file
     appears whole or not at all, the record last. Raises :class:`DatasetError` for what cannot be read or written, and
-    for a folder that holds questions already, unless ``force``.
+    for a folder that holds questions already, unless ``force``. A folder that was not there before is then not there.
     """
     out, reading = Path(out), reading or Reading()
     if (out / QUESTIONS).exists() and not force:
         raise DatasetError(f"{out} holds {QUESTIONS} already; choose another folder or replace it with --force.")
+    with _undone(out):
+        return _write(
+            card, Path(source), out, reading, split=split, with_graph=with_graph, fetched=fetched, told=on_question
+        )
+
+
+def _write(
+    card: Card,
+    source: Path,
+    out: Path,
+    reading: Reading,
+    *,
+    split: str | None,
+    with_graph: bool,
+    fetched: tuple[str, str] | None,
+    told: Callable[[int], None] | None,
+) -> Converted:
     formats: dict[str, None] = {}
     files: list[Path] = []
 
@@ -79,12 +96,12 @@ def convert(
         formats.setdefault(kind.name)
         files.append(file.path)
 
-    items = read_published(card, Path(source), reading, split=split, on_file=note)
-    tally = _Tally(on_question)
+    items = read_published(card, source, reading, split=split, on_file=note)
+    tally = _Tally(told)
     with ExitStack() as stack:
         graphs = _Graphs(stack, out / GRAPHS) if with_graph else None
         write_questions(out / QUESTIONS, tally.questions(items, graphs))
-    table = _write_table(card.table, Path(source), out) if with_graph and card.table is not None else None
+    table = _write_table(card.table, source, out) if with_graph and card.table is not None else None
     if reading.names and graphs is not None and graphs.written:
         _write_names(reading, out / NAMES)
     graph = GRAPHS if graphs is not None and graphs.written else table.name if table else None
@@ -94,7 +111,7 @@ def convert(
         dataset=card.name,
         licence=card.licence,
         formats=tuple(formats),
-        files=tuple(_described(path, Path(source)) for path in [*files, *(table.files if table else ())]),
+        files=tuple(_described(path, source) for path in [*files, *(table.files if table else ())]),
         splits={name: tally.splits[name] for name in sorted(tally.splits)},
         questions=tally.splits.total(),
         without_topics=tally.without_topics,
@@ -110,6 +127,21 @@ def convert(
     with whole_file(out / SOURCE, "the record") as stream:
         stream.write(converted.model_dump_json(indent=2).encode() + b"\n")
     return converted
+
+
+@contextmanager
+def _undone(out: Path) -> Iterator[None]:
+    """If the block fails, and the folder was not there before, remove it with what was written into it."""
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody else put something there, or nothing could be made
+            for name in (QUESTIONS, GRAPHS, TABLE, DATED_TABLE, NAMES, SOURCE) if new else ():
+                (out / name).unlink(missing_ok=True)
+            for folder in new:
+                folder.rmdir()
+        raise
 
 
 def unexpected_counts(card: Card, converted: Converted) -> list[str]:

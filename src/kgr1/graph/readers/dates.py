@@ -15,17 +15,19 @@ import polars as pl
 from kgr1.graph.readers.place import Place
 from kgr1.graph.temporal import OPEN_END, OPEN_START, UNDATED, Span, parse_date
 
-FORMS = "write 2014, 2014-05, 2014-05-17, 1990/1994, 1990/ or /1994"
+FORMS = "write 2014, 2014-05, 2014-05-17, 1990/1994, 1990/ or /1994, and -43 for 44 BC"
 REVERSED = "dates that end before they start (the facts are kept without them)"
 
 _LOOKS = re.compile(r"-?\d{4}(?:-\d\d(?:-\d\d(?:T.*)?)?)?(?:/(?:-?\d{4}(?:-\d\d(?:-\d\d)?)?)?)?", re.ASCII)
 
 
 def looks_dated(texts: Iterable[str]) -> bool:
-    """True if every text is empty or a date, and most of those that are not empty are more than a short number."""
+    """True if most of the texts that are not empty are dates, and more than a short number.
+
+    The others may be anything: a reader that takes the column for dates names the row of one that is none.
+    """
     filled = [text for text in texts if text.strip()]
-    sure = sum(1 for text in filled if _LOOKS.fullmatch(text.strip()))
-    return 2 * sure > len(filled) and all(span(text) is not None for text in filled)
+    return 2 * sum(1 for text in filled if _LOOKS.fullmatch(text.strip())) > len(filled)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -54,7 +56,7 @@ def problem(time: str | None, first: str | None, last: str | None) -> str | None
     if time is not None and span(time) is None:
         return f"{time[:40]!r} is no date; {FORMS}"
     wrong = next((text for text in (first, last) if text and text.strip() and parse_date(text) is None), None)
-    return None if wrong is None else f"{wrong[:40]!r} is no date; write 2014, 2014-05 or 2014-05-17"
+    return None if wrong is None else f"{wrong[:40]!r} is no date; write 2014, 2014-05 or 2014-05-17, and -43 for 44 BC"
 
 
 def with_spans(frame: pl.DataFrame, place: Place) -> pl.DataFrame | None:

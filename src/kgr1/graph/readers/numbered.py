@@ -13,7 +13,7 @@ import polars as pl
 
 from kgr1.errors import GraphError
 from kgr1.graph.readers.place import Place
-from kgr1.graph.readers.streams import open_stream
+from kgr1.graph.readers.streams import not_utf8, open_stream
 
 NAMELESS = "triples of a question graph without a name in them"
 
@@ -74,6 +74,6 @@ def _symbols(path: Path, asked_by: Path) -> pl.Series:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place.fail(1 + data.count(b"\n", 0, error.start), f"invalid UTF-8 (byte 0x{data[error.start]:02x})", error)
+        place.fail(1 + data.count(b"\n", 0, error.start), not_utf8(data[error.start]), error)
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     return pl.Series(lines, dtype=pl.String)

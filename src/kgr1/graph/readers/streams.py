@@ -160,10 +160,15 @@ def line_blocks(stream: BinaryIO, place: Place) -> Iterator[bytes]:
         yield rest + b"\n"
 
 
+def not_utf8(byte: int) -> str:
+    """What is wrong with a file that has this byte where UTF-8 cannot have it, and what to do."""
+    return f"invalid UTF-8 (byte 0x{byte:02x}); save the file as UTF-8, e.g. with 'iconv -f LATIN1 -t UTF-8'"
+
+
 def decode(raw: bytes, line: int, place: Place) -> str | None:
     """The text of a line, or None (counted) where bad lines are skipped."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        place.bad(line, f"invalid UTF-8 (byte 0x{raw[error.start]:02x})", "invalid UTF-8", cause=error)
+        place.bad(line, not_utf8(raw[error.start]), "invalid UTF-8", cause=error)
         return None

@@ -7,6 +7,7 @@ polars as a whole; one that is not is read again row by row, which finds the fir
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import BinaryIO
@@ -86,13 +87,30 @@ class _Table:
         if set(FACT) <= set(named):
             self._header(words, named)
             return True
-        width = len(first)
-        if width in (4, 5) and self.options.times is not False:
-            extra = ("time",) if width == 4 else ("start", "end")
-            seen = [row[3:] for row in chain([first], rows) if len(row) == width]
-            if self.options.times or dates.looks_dated(field for row in seen for field in row):
-                self.columns = (*FACT, *extra)
+        if self.options.times is not False:
+            self._find_dates(len(first), chain([first], rows))
         return False
+
+    def _find_dates(self, width: int, rows: Iterable[Row]) -> None:
+        """Take columns 4 and 5 for dates if the first row, of ``width`` columns, or most rows have them.
+
+        One row that differs must not decide over all others: it is refused by itself, in its own line.
+        """
+        seen: dict[int, list[Row]] = {4: [], 5: []}
+        widths: Counter[int] = Counter()
+        for row in rows:
+            widths[len(row)] += 1
+            if len(row) in seen:
+                seen[len(row)].append(row[3:])
+        # Whoever insists on dates has them in fewer rows, too.
+        usual = [wide for wide, _ in widths.most_common(None if self.options.times else 1)]
+        for wide in (width, *usual):
+            dated = wide in seen and (
+                self.options.times or dates.looks_dated(field for fields in seen[wide] for field in fields)
+            )
+            if dated:
+                self.columns = (*FACT, "time") if wide == 4 else (*FACT, "start", "end")
+                return
 
     def _header(self, words: list[str], named: list[str | None]) -> None:
         for word, column in zip(words, named, strict=True):
