@@ -46,7 +46,7 @@ SIZES = {
 """All that is changed in the settings of the recipe."""
 
 SMALLER = [word for key, value in SIZES.items() for word in ("--set", f"{key}={value}")]
-PLANNER = [word for key, value in {"trajectories": 4, "epochs": 1, "batch_size": 4, "micro_batch_size": 2}.items()
+PLANNER = [word for key, value in {"trajectories": 4, "epochs": 1, "batch_size": 1, "micro_batch_size": 1}.items()
            for word in ("--set", f"coldstart.{key}={value}")]  # fmt: skip
 ONLY = [
     "--only",
