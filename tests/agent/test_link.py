@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgr1.agent.link import find_links, link
+from kgr1.agent.link import Link, find_links, link
 from kgr1.agent.names import Names
 from kgr1.agent.spans import MAX_QUESTION_PIECES, fold, forms_of, pieces_of, spans_of
 from kgr1.graph import GraphStore, KnowledgeGraph
@@ -220,3 +220,10 @@ def test_names_of_any_length_and_numbers_where_nothing_else_is_named() -> None:
 def test_a_name_that_stands_twice_is_one_topic() -> None:
     graph = GraphStore.from_triples([("Alien", "director", "Ridley Scott")])
     assert [found.name for found in link('Who directed Alien, and what is "Alien"?', graph)] == ["Alien"]
+
+
+def test_a_name_that_stands_twice_keeps_its_better_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = [("Alien", 0.9), ("Ridley Scott", 0.75), ("Alien", 0.72)]
+    links = tuple(Link(name=name, id=name, text=name, start=0, end=1, score=score) for name, score in scores)
+    monkeypatch.setattr("kgr1.agent.link.find_links", lambda *_, **__: links)
+    assert link("", GraphStore.from_triples([("a", "b", "c")])) == links[:2]

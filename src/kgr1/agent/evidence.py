@@ -95,6 +95,7 @@ class _Trace:
             self._alike[normalise(node)].append(node)
         self._topics = [node for topic in topics for node in self._nodes(topic)]
         self._reached = self._search(self._topics)
+        self._apart = [self._search([topic], past=set(self._topics) - {topic}) for topic in dict.fromkeys(self._topics)]
 
     def support(self, answer: str) -> tuple[Triple, ...]:
         """The facts behind an answer."""
@@ -109,8 +110,7 @@ class _Trace:
 
     def _way_to(self, node: str) -> set[int]:
         if node not in self._topics:
-            found = (self._search([topic], past=set(self._topics) - {topic}) for topic in self._topics)
-            return set().union(*(_way(reached, node) for reached in found))
+            return set().union(*(_way(reached, node) for reached in self._apart))
         others = self._search([topic for topic in self._topics if topic != node])
         return _way(others, node) or self._back(node)
 

@@ -121,7 +121,10 @@ def link(question: str, graph: KnowledgeGraph, *, limit: int = 3, graph_id: str 
     ``graph_id`` looks in one question graph of a store. Raises :class:`kgr1.errors.GraphServerError` if the graph does
     not answer.
     """
-    found = tuple({each.name: each for each in reversed(find_links(question, graph, graph_id=graph_id))}.values())[::-1]
+    best: dict[str, Link] = {}
+    for each in find_links(question, graph, graph_id=graph_id):
+        best.setdefault(each.name, each)
+    found = tuple(best.values())
     if not found:
         return ()
     bar = max(MIN_SCORE, found[0].score - _GAP)
