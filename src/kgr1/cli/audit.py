@@ -12,8 +12,8 @@ from rich.text import Text
 
 from kgr1.cli.bars import StepBar
 from kgr1.cli.console import facts, note, one_line, out, warn
-from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import GraphSpec, Limit, QuestionsSpec, Split, Subset
+from kgr1.cli.outputs import refuse_input
 
 if TYPE_CHECKING:
     from kgr1.datasets.audit.audit import Audit, Missing

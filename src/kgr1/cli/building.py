@@ -10,8 +10,8 @@ import typer
 
 from kgr1.cli.bars import BuildBar, CountBar
 from kgr1.cli.console import duration, facts, note, one_line, out, size
-from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import QuestionsSpec, Split
+from kgr1.cli.outputs import refuse_input
 
 if TYPE_CHECKING:
     from kgr1.graph.build import BuildReport

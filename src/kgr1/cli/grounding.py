@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from kgr1.cli.console import note, one_line
-from kgr1.cli.matching import refuse_input
 from kgr1.cli.options import RunFolder
+from kgr1.cli.outputs import refuse_input
 
 
 def grounding(

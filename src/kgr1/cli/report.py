@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kgr1.cli.console import note, one_line, warn
-from kgr1.cli.matching import refuse_input
+from kgr1.cli.outputs import refuse_input
 
 
 def report(
