@@ -18,7 +18,8 @@ from kgr1.config import SamplingSettings, Settings
 from kgr1.datasets.embedded import embedded_questions
 from kgr1.datasets.expert import Step, expert_steps
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.models.engine import Engine, Row
+from kgr1.models.engine import Engine
+from kgr1.models.row import Row
 from kgr1.models.transformers import TransformersPolicy, TransformersSession
 from kgr1.types import Question
 

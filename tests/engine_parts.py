@@ -13,7 +13,8 @@ import torch
 
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import SamplingSettings
-from kgr1.models.engine import Engine, Row
+from kgr1.models.engine import Engine
+from kgr1.models.row import Row
 from kgr1.models.weights import load_model
 from kgr1.types import FinishReason
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,50 +24,14 @@ import torch
 from kgr1.agent.policy import Grammar
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
-from kgr1.models.attention import masked_forward
 from kgr1.models.choice import continuation_scores, forced_tokens, token_logprobs, with_expected
 from kgr1.models.draw import draw
 from kgr1.models.guide import Guide, Guides
-from kgr1.models.kv_cache import RowCache, context_limit
+from kgr1.models.kv_cache import context_limit
+from kgr1.models.passes import PASS_TOKENS, Passes
+from kgr1.models.row import Request, Row
 from kgr1.models.stops import StopStrings
 from kgr1.types import FinishReason
-
-PASS_TOKENS = 16
-"""A forward pass takes about as long as reading this many tokens more in another one."""
-
-
-@dataclass(eq=False)
-class Row:
-    """One live episode. ``ids`` is the whole context; the first ``cached`` of them are in the cache."""
-
-    ids: list[int]
-    sampling: SamplingSettings
-    random: np.random.Generator
-    index: int
-    prompt_length: int
-    stops: StopStrings
-    cached: int = 0
-    prompt_logits: torch.Tensor | None = None  # (V,), kept so that equal prompts need no forward pass
-    request: Request | None = None
-    weighed: tuple[list[int], list[list[int]], torch.Tensor] | None = None  # the last choice: context, texts, scores
-
-
-@dataclass
-class Request:
-    """A turn being sampled."""
-
-    future: asyncio.Future[FinishReason]
-    limit: int  # most tokens that are chosen; those that are forced are as many as it takes
-    space: int  # most tokens of any kind: what is left of the context
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    forced: int = 0  # tokens that the grammar, or a whole name chosen before, left no choice about
-    guide: Guide | None = None
-
-    @property
-    def room(self) -> int:
-        """How many tokens can still be chosen."""
-        return min(self.limit - (len(self.ids) - self.forced), self.space - len(self.ids))
 
 
 class Engine:
@@ -79,8 +42,8 @@ class Engine:
         model.get_output_embeddings().register_forward_pre_hook(_own_memory)
         self.tokenizer = tokenizer
         self.max_context = min(max_context, context_limit(model.config))
-        self.device = next(model.parameters()).device
-        self._cache: RowCache | None = None
+        self._passes = Passes(model, max_rows)
+        self.device = self._passes.device
         self._rows: list[Row] = []
         self._max_rows = max_rows
         self._default_stops = tuple(stops)
@@ -139,8 +102,7 @@ class Engine:
             row.request.future.cancel()
         last = self._rows.pop()
         if last is not row:
-            if self._cache is not None:
-                self._cache.copy(last.index, row.index, last.cached)
+            self._passes.cache.copy(last.index, row.index, last.cached)
             self._rows[row.index] = last
             last.index = row.index
         row.index = -1
@@ -175,9 +137,6 @@ class Engine:
 
     def _step(self) -> None:
         """One sampled token for every waiting row, after all that it has not read; most rows share one pass."""
-        if self._cache is None:
-            dtype = next(self.model.parameters()).dtype
-            self._cache = RowCache(self.model.config, self._max_rows, dtype, self.device)
         for row in self._rows:
             self._go_on(row)
         waiting = [row for row in self._rows if row.request is not None]
@@ -187,48 +146,20 @@ class Engine:
                 self._accept([row], self._prefill(row)[None])
         for row in started:
             self._share(row)
-        together, count = _together(started)
-        for row in started:
-            if row not in together:
-                self._accept([row], self._read(row, len(row.ids))[None])
-        if together:
-            self._accept(together, self._decode(together, count))
+        for together in self._passes.shared(started):
+            self._accept(together, self._passes.advance(together, self._rows))
 
     def _prefill(self, row: Row) -> torch.Tensor:
         """Read all unread tokens of one row; returns the logits (V,) after the last."""
-        assert self._cache is not None
         if row.cached == 0:
             shared = self._share_prompt(row)
             if shared is not None:
                 return shared
         self._borrow(row, len(row.ids) - 1)
-        return self._read(row, len(row.ids))
-
-    def _read(self, row: Row, stop: int) -> torch.Tensor:
-        """Read the tokens of a row before ``stop``, one at least; returns the logits (V,) after the last."""
-        assert self._cache is not None
-        start = row.cached
-        self._cache.reserve(stop)
-        positions = torch.arange(start, stop, device=self.device)
-        mask = positions[:, None] >= torch.arange(stop, device=self.device)[None, :]
-        output = masked_forward(
-            self.model,
-            mask[None, None],
-            input_ids=torch.tensor([row.ids[start:stop]], device=self.device),
-            position_ids=positions[None],
-            past_key_values=self._cache.view(row.index, 1, positions[:1], stop),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        row.cached = stop
-        logits: torch.Tensor = output.logits[0, -1].float()
-        if stop == row.prompt_length:
-            row.prompt_logits = logits
-        return logits
+        return self._passes.read(row, len(row.ids))
 
     def _share_prompt(self, row: Row) -> torch.Tensor | None:
         """Copy the longest prompt beginning that a live row has cached; the logits too if it is the whole prompt."""
-        assert self._cache is not None
         best, donor = 0, None
         for other in self._rows:
             if other is row or other.cached < other.prompt_length:
@@ -240,7 +171,7 @@ class Engine:
             return None
         whole = best == len(row.ids) == donor.prompt_length and donor.prompt_logits is not None
         row.cached = best if whole else min(best, len(row.ids) - 1)
-        self._cache.copy(donor.index, row.index, row.cached)
+        self._passes.cache.copy(donor.index, row.index, row.cached)
         if whole:
             row.prompt_logits = donor.prompt_logits
             return row.prompt_logits
@@ -257,11 +188,10 @@ class Engine:
             other.request is not None and other.cached < stop and other.ids[:stop] == text for other in self._rows
         )
         if (alike - 1) * (stop - row.cached) > PASS_TOKENS:
-            self._read(row, stop)
+            self._passes.read(row, stop)
 
     def _borrow(self, row: Row, stop: int) -> None:
         """Copy what another row has read of the tokens before ``stop``, and go on from there."""
-        assert self._cache is not None
         best, donor = row.cached, None
         for other in self._rows:
             read = min(other.cached, stop)
@@ -270,40 +200,8 @@ class Engine:
                 if shared > best:
                     best, donor = shared, other
         if donor is not None:
-            self._cache.copy(donor.index, row.index, best, start=row.cached)
+            self._passes.cache.copy(donor.index, row.index, best, start=row.cached)
             row.cached = best
-
-    def _decode(self, decoding: list[Row], count: int) -> torch.Tensor:
-        """Read the last ``count`` tokens of each row, which are all unread ones or more; returns logits (len, V).
-
-        The forward pass covers the rows up to the last of them. A row in between that is not among them computes tokens
-        that nobody reads: what its cache holds already, or will be overwritten with.
-        """
-        assert self._cache is not None
-        rows = self._rows[: max(row.index for row in decoding) + 1]
-        ends = [len(row.ids) if row in decoding else max(row.cached, count) for row in rows]
-        ids = [
-            [*row.ids[end - count : end], *(0 for _ in range(end - len(row.ids)))]
-            for row, end in zip(rows, ends, strict=True)
-        ]
-        starts = torch.tensor(ends, device=self.device) - count
-        width = max(ends)
-        self._cache.reserve(width)
-        positions = starts[:, None] + torch.arange(count, device=self.device)[None, :]
-        mask = torch.arange(width, device=self.device)[None, None, :] <= positions[:, :, None]
-        output = masked_forward(
-            self.model,
-            mask[:, None],
-            input_ids=torch.tensor(ids, device=self.device),
-            position_ids=positions,
-            past_key_values=self._cache.view(0, len(rows), starts, width),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        for row in decoding:
-            row.cached = len(row.ids)
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits[[row.index for row in decoding]] if len(decoding) < len(rows) else logits
 
     def _accept(self, rows: list[Row], logits: torch.Tensor) -> None:
         """Draw a token for each row from ``logits`` (len(rows), V) and end the turns that are complete."""
@@ -363,7 +261,6 @@ class Engine:
 
     def _weigh(self, row: Row, choices: Sequence[Sequence[int]]) -> torch.Tensor:
         """Log-probabilities (n,) of n choices; those of a row in the same place are taken over."""
-        assert self._cache is not None
         wanted = [list(choice) for choice in choices]
         for other in self._rows:
             if other.weighed is not None and other.weighed[:2] == (row.ids, wanted):
@@ -372,8 +269,10 @@ class Engine:
         if row.cached < stop:  # read once, instead of once for every choice
             self._borrow(row, stop)
         if row.cached < stop:
-            self._read(row, stop)
-        scores = continuation_scores(self.model, self._cache, row.index, row.cached, row.ids[row.cached :], choices)
+            self._passes.read(row, stop)
+        scores = continuation_scores(
+            self.model, self._passes.cache, row.index, row.cached, row.ids[row.cached :], choices
+        )
         row.weighed = list(row.ids), wanted, scores
         return scores
 
@@ -394,22 +293,6 @@ class Engine:
 def _check(logprobs: Sequence[float]) -> None:
     if not all(map(math.isfinite, logprobs)):
         raise ArithmeticError("its output is not a number; its weights are damaged, or training has diverged")
-
-
-def _together(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Which rows to read in one pass, and how many of their last tokens: all that the longest of them has unread.
-
-    In such a pass every row reads as many tokens as the longest one; a row that is left out takes a pass of its own.
-    """
-    unread = [len(row.ids) - row.cached for row in rows]
-    shortest = min((len(row.ids) for row in rows), default=0)
-
-    def cost(count: int) -> int:
-        alone = [length for length in unread if length > count]
-        return (len(rows) - len(alone)) * count + sum(PASS_TOKENS + length for length in alone)
-
-    count = min((length for length in unread if length <= shortest), key=cost, default=0)
-    return [row for row, length in zip(rows, unread, strict=True) if length <= count], count
 
 
 def _guided(rows: Sequence[Row], logits: torch.Tensor) -> torch.Tensor:

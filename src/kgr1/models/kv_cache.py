@@ -120,6 +120,10 @@ class RowCache:
         """A transformers cache over rows ``first .. first+count`` for tokens starting at ``starts`` (count,)."""
         return RowView(self, first, count, starts, width)
 
+    def packed(self, rows: torch.Tensor, positions: torch.Tensor, width: int) -> PackedView:
+        """A transformers cache for tokens of several rows in one sequence: which row and position each (T,) is for."""
+        return PackedView(self, rows, positions, width)
+
     def branch(self, row: int, positions: int) -> BranchView:
         """A transformers cache for what could follow the first ``positions`` tokens of a row; nothing is written."""
         return BranchView(self, row, positions)
@@ -153,6 +157,27 @@ class RowView(Cache):  # type: ignore[misc]
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Positions and masks are always passed explicitly, so nobody may rely on this."""
         return int(self._starts.max())
+
+
+class PackedView(Cache):  # type: ignore[misc]
+    """What one forward pass over tokens of several rows sees of a :class:`RowCache`; each has a row and a position."""
+
+    def __init__(self, store: RowCache, rows: torch.Tensor, positions: torch.Tensor, width: int) -> None:
+        super().__init__(layers=[])
+        self._store, self._rows, self._positions, self._width = store, rows, positions, width
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store (1, H, T, D) new keys and values; returns views (R, H, width, D) of all rows, not of one."""
+        keys, values = self._store.keys[layer_idx], self._store.values[layer_idx]
+        keys[self._rows, :, self._positions] = key_states[0].transpose(0, 1)
+        values[self._rows, :, self._positions] = value_states[0].transpose(0, 1)
+        return keys[:, :, : self._width], values[:, :, : self._width]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Positions and masks are always passed explicitly, so nobody may rely on this."""
+        return int(self._positions.max())
 
 
 class BranchView(Cache):  # type: ignore[misc]

@@ -9,9 +9,10 @@ import torch
 from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
-from kgr1.models.engine import Engine, Row
+from kgr1.models.engine import Engine
 from kgr1.models.pretrained import policy_folder
 from kgr1.models.ranker import Ranker
+from kgr1.models.row import Row
 from kgr1.models.weights import load_model
 from kgr1.types import FinishReason, Question
 
