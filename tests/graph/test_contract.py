@@ -401,3 +401,24 @@ def test_a_large_table_is_written_in_parts(source: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(contracting, "_WRITE_ROWS", 2)
     contract_files([source], tmp_path / "out.tsv")
     assert (tmp_path / "out.tsv").read_text() == TEXT
+
+
+def test_relations_of_the_new_file_are_unified_on_request(tmp_path: Path) -> None:
+    """Who played in which film is said in both directions, by films that know the one or the other."""
+    rows: Rows = []
+    for number in range(8):
+        rows.append((f"film {number}", "film.film.starring", f"m.0{number}"))
+        rows.append((f"m.0{number}", "film.performance.actor", f"actor {number}"))
+        if number >= 4:
+            rows.append((f"actor {number}", "film.actor.film", f"m.0{number}"))
+    source, plain, unified = tmp_path / "facts.tsv", tmp_path / "plain.tsv", tmp_path / "unified.tsv"
+    source.write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    assert contract_files([source], plain).unified is None
+    report = contract_files([source], unified, unify_relations=True)
+    relations = {line.split("\t")[1] for line in plain.read_text("utf-8").splitlines()}
+    assert {"film.film.starring/actor", "film.actor.film/starring_of"} <= relations
+    found = sorted(line.split("\t") for line in unified.read_text("utf-8").splitlines())
+    assert report.unified == 1
+    assert (report.relations, report.facts_written) == (2, len(found)) == (2, 16)
+    ways = {relation: {(head, tail) for head, name, tail in found if name == relation} for _, relation, _ in found}
+    assert sorted(map(len, ways.values())) == [8, 8]

@@ -141,6 +141,7 @@ _STAGES = {
     "names": "Sorting the names",
     "facts": "Sorting the facts",
     "contracting": "Contracting",
+    "unifying": "Unifying relations",
     "saving": "Saving",
 }
 

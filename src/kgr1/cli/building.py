@@ -189,6 +189,10 @@ def contract(
     drop_ends: Annotated[
         bool, typer.Option("--drop-ends", help="Leave out nodes without a name that have one neighbour: dead ends.")
     ] = False,
+    unify: Annotated[
+        bool,
+        typer.Option("--unify", help="Make one of relations that say the same, with the facts of all, per direction."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is already at OUT.")] = False,
     format_: FormatOption = None,
     skip_bad_lines: SkipBadLines = False,
@@ -205,6 +209,7 @@ def contract(
             names=names,
             options=options,
             drop_ends=drop_ends,
+            unify_relations=unify,
             on_progress=bar.report,
             force=force,
         )
@@ -220,7 +225,8 @@ def _show_contraction(report: ContractReport, target: Path) -> None:
         *([("dead ends left out", f"{report.ends_dropped:,}")] if report.ends_dropped else []),
         ("nodes without a name left", f"{report.nameless_left:,}"),
         ("facts written", f"{report.facts_written:,}"),
-        ("of them with a composite relation", f"{report.composite:,}"),
+        ("facts made through nodes", f"{report.composite:,}"),
+        *([("groups of relations unified", f"{report.unified:,}")] if report.unified is not None else []),
         ("relations", f"{report.relations:,}"),
         *((f"left out: {one_line(reason)}", f"{count:,}") for reason, count in sorted(report.dropped.items())),
         ("size", size(report.bytes)),

@@ -27,6 +27,7 @@ from kgr1.graph.building.workspace import friendly_errors
 from kgr1.graph.names import is_identifier
 from kgr1.graph.readers import ReadOptions, SourceFiles
 from kgr1.graph.readers.discover import format_of
+from kgr1.graph.redundant import FACT, unify
 from kgr1.graph.temporal import UNDATED
 from kgr1.types import Record
 
@@ -39,7 +40,6 @@ INVERSE = "_of"
 ACROSS = "/"
 """Between the two parts of a composite relation."""
 
-FACT = ("head", "relation", "tail")
 _COMPRESSED = (".gz", ".zst")
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 9
 _WRITE_ROWS = 1 << 20
@@ -68,6 +68,7 @@ class ContractReport(Record):
     ends_dropped: int  # nodes without a name that led nowhere
     nameless_left: int  # nodes without a name that are still there
     composite: int  # facts that were made
+    unified: int | None  # groups of relations that said the same; None if nobody looked for them
     facts_written: int
     relations: int  # of the facts written
     dropped: dict[str, int]  # rows left out by the readers, by reason
@@ -185,10 +186,13 @@ def contract_files(
     names: Path | None = None,
     options: ReadOptions | None = None,
     drop_ends: bool = False,
+    unify_relations: bool = False,
     on_progress: Callable[[BuildProgress], None] | None = None,
     force: bool = False,
 ) -> ContractReport:
     """Contract the graph of some files and write it to ``target``: a row of head, relation and tail a fact.
+
+    With ``unify_relations`` relations of the result that say the same become one, :func:`kgr1.graph.redundant.unify`.
 
     ``sources``, ``names`` and ``options`` are those of :func:`kgr1.graph.build.build_graph`. Nodes keep their
     identifiers; ``names`` and labels of the sources only tell which of them have a name. Dates are left out and
@@ -209,9 +213,14 @@ def contract_files(
         raise GraphError(f"There is no triple in {', '.join(map(str, sources))}.")
     tell(BuildProgress(stage="contracting", rows=read.facts.height))
     result = contract(read.facts, read.labels, drop_ends=drop_ends)
-    _check_names(result.facts)
+    facts, groups = result.facts, None
+    if unify_relations:
+        tell(BuildProgress(stage="unifying", rows=facts.height))
+        unified = unify(facts)
+        facts, groups = unified.facts, len(unified.groups)
+    _check_names(facts)
     tell(BuildProgress(stage="saving", rows=read.facts.height))
-    _write(result.facts, target, force=force)
+    _write(facts, target, force=force)
     return ContractReport(
         facts_read=result.facts_read,
         repeated=read.facts.height - result.facts_read,
@@ -220,8 +229,9 @@ def contract_files(
         ends_dropped=result.dropped,
         nameless_left=result.nameless_left,
         composite=result.composite,
-        facts_written=result.facts.height,
-        relations=result.facts["relation"].n_unique(),
+        unified=groups,
+        facts_written=facts.height,
+        relations=facts["relation"].n_unique(),
         dropped=read.dropped,
         bytes=target.stat().st_size,
         seconds=time.perf_counter() - started,

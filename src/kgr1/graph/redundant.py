@@ -1,0 +1,192 @@
+"""Relations that say the same, found by the facts that they share, and unified: one relation for each direction.
+
+Freebase and graphs like it state a fact by several relations: by one for each direction (``film.film.directed_by`` and
+``film.director.film``), and, once nodes without a name are contracted, by one for each way through such a node. A part
+of such a graph often holds only some of these statements. Then no relation leads to all answers, and who reads the
+graph has to choose between several that mean the same. Akrami et al. (SIGMOD 2020, section 4) call them reverse,
+duplicate and reverse duplicate relations and measure how many there are in the usual benchmarks.
+
+:func:`unify` gives every group of such relations the facts of all of them and keeps at most two of its names, one for
+each direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+FACT = ("head", "relation", "tail")
+
+LEAST_SHARED = 3
+"""Facts that two relations have to share before they are taken to say the same."""
+
+LEAST_PART = 0.4
+"""The part of the smaller relation that has to be shared."""
+
+LEAST_JACCARD = 0.25
+"""The part of all facts of both that has to be shared, by two relations and by what has been unified so far."""
+
+Pairs = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Relations that say the same: those whose arrow is that of the first, and those with the opposite one."""
+
+    along: tuple[str, ...]  # from the one with most facts to the one with fewest
+    against: tuple[str, ...]
+    symmetric: bool  # whether the facts hold in both directions, as those of *married to*
+    pairs: Pairs  # of nodes, in the direction of ``along``
+
+
+@dataclass(frozen=True)
+class Unified:
+    """What :func:`unify` gives."""
+
+    facts: pl.DataFrame  # String columns head, relation, tail; distinct and sorted
+    groups: tuple[Group, ...]  # by the name of the first relation
+
+
+def unify(
+    facts: pl.DataFrame,
+    *,
+    least_shared: int = LEAST_SHARED,
+    least_part: float = LEAST_PART,
+    least_jaccard: float = LEAST_JACCARD,
+) -> Unified:
+    """Unify the relations of ``facts``, a frame with the String columns head, relation and tail, that say the same.
+
+    In every group (:func:`redundant_relations`) the relation with most facts stays, and of those in the opposite
+    direction, if there are any, the one with most of them; of equals the first by name. They get the facts of the whole
+    group, each in its direction, and all other relations of the group go. Facts from a node to itself stay as they are.
+
+    >>> rows = [("Alien", "directed by", "Scott"), *(("Scott", "director of", film) for film in ("Alien", "Legend"))]
+    >>> facts = pl.DataFrame(rows, schema=["head", "relation", "tail"], orient="row")
+    >>> unify(facts, least_shared=1).facts.filter(relation="directed by")["head"].to_list()
+    ['Alien', 'Legend']
+    """
+    facts = facts.select(FACT).unique()
+    groups = redundant_relations(facts, least_shared=least_shared, least_part=least_part, least_jaccard=least_jaccard)
+    old = [name for group in groups for name in (*group.along, *group.against)]
+    loops = pl.col("head") == pl.col("tail")
+    parts = [facts.filter(loops | ~pl.col("relation").is_in(old))]
+    for group in groups:
+        there = pl.DataFrame(sorted(group.pairs), schema=["head", "tail"], orient="row")
+        back = there.select(pl.col("tail").alias("head"), pl.col("head").alias("tail"))
+        both = pl.concat([there, back]) if group.symmetric else None
+        parts.append(_named(there if both is None else both, group.along[0]))
+        if group.against:
+            parts.append(_named(back if both is None else both, group.against[0]))
+    return Unified(pl.concat(parts).unique().sort(FACT), groups)
+
+
+def _named(pairs: pl.DataFrame, relation: str) -> pl.DataFrame:
+    return pairs.select("head", pl.lit(relation).alias("relation"), "tail")
+
+
+def redundant_relations(
+    facts: pl.DataFrame,
+    *,
+    least_shared: int = LEAST_SHARED,
+    least_part: float = LEAST_PART,
+    least_jaccard: float = LEAST_JACCARD,
+) -> tuple[Group, ...]:
+    """Groups of relations of ``facts`` that say the same; a symmetric relation can be a group of its own.
+
+    Two relations share the facts that both have, or that one has and the other one turned around. They say the same if
+    they share ``least_shared`` facts, a part of ``least_part`` of the smaller one and of ``least_jaccard`` of all facts
+    of both (the Jaccard index). From the most alike on, what says the same is joined, as long as the Jaccard index of
+    what has been joined by then is ``least_jaccard`` as well, so that no chain of relations leads from one meaning to
+    another. A relation is symmetric if it shares as much with itself, turned around. Facts from a node to itself do not
+    count.
+    """
+    facts = facts.select(FACT).unique().filter(pl.col("head") != pl.col("tail"))
+    alike = _alike(facts, least_shared, least_part, least_jaccard)
+    names = set(alike["one"]) | set(alike["other"])
+    chosen = facts.filter(pl.col("relation").is_in(sorted(names)))
+    pairs = {
+        str(name): frozenset(zip(frame["head"], frame["tail"], strict=True))
+        for (name,), frame in chosen.partition_by("relation", as_dict=True).items()
+    }
+    joining = _Joining(pairs)
+    for one, other, turned in alike.filter(pl.col("one") != pl.col("other")).select("one", "other", "turned").rows():
+        joining.join(one, other, turned=turned, least_jaccard=least_jaccard)
+    symmetric = set(alike.filter(pl.col("one") == pl.col("other"))["one"])
+    return tuple(sorted(joining.groups(symmetric), key=lambda group: group.along[0]))
+
+
+def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jaccard: float) -> pl.DataFrame:
+    """Relations that say the same, one <= other, and whether one of them is turned around; the most alike first."""
+    sizes = facts.group_by("relation").agg(pl.len().alias("size"))
+    twice = facts.rename({"relation": "other"})
+    around = twice.select(pl.col("tail").alias("head"), "other", pl.col("head").alias("tail"))
+    counted = [
+        facts.join(beside, on=["head", "tail"])
+        .filter(pl.col("relation") <= pl.col("other"))
+        .group_by("relation", "other")
+        .agg(pl.len().alias("shared"))
+        .with_columns(pl.lit(turned).alias("turned"))
+        for beside, turned in ((twice, False), (around, True))
+    ]
+    shared = pl.concat(counted).filter((pl.col("relation") != pl.col("other")) | pl.col("turned"))
+    shared = shared.join(sizes, on="relation").join(sizes.rename({"relation": "other", "size": "most"}), on="other")
+    union = pl.col("size") + pl.col("most") - pl.col("shared")
+    jaccard = pl.when(pl.col("relation") == pl.col("other")).then(pl.col("shared") / pl.col("size"))
+    return (
+        shared.with_columns(jaccard.otherwise(pl.col("shared") / union).alias("jaccard"))
+        .filter(
+            pl.col("shared") >= least_shared,
+            pl.col("shared") >= least_part * pl.min_horizontal("size", "most"),
+            pl.col("jaccard") >= least_jaccard,
+        )
+        .rename({"relation": "one"})
+        .sort("jaccard", "shared", "one", "other", "turned", descending=[True, True, False, False, False])
+    )
+
+
+class _Joining:
+    """Groups that grow: which group a relation is in, in which direction, and what the groups say."""
+
+    def __init__(self, pairs: dict[str, Pairs]) -> None:
+        self._sizes = {name: len(known) for name, known in pairs.items()}
+        self._place = {name: (name, False) for name in pairs}  # the group's name, and whether turned around in it
+        self._pairs = dict(pairs)
+
+    def join(self, one: str, other: str, *, turned: bool, least_jaccard: float) -> None:
+        """Join the groups of two relations, of which one is ``turned`` around, if together they are alike enough."""
+        (group, first), (added, second) = self._place[one], self._place[other]
+        if group == added:
+            return
+        turn = first ^ second ^ turned
+        mine, theirs = self._pairs[group], self._pairs[added]
+        theirs = frozenset(_turned(theirs)) if turn else theirs
+        together = mine | theirs
+        if len(mine & theirs) < least_jaccard * len(together):
+            return
+        self._pairs[group] = together
+        del self._pairs[added]
+        for name, (place, way) in self._place.items():
+            if place == added:
+                self._place[name] = group, way ^ turn
+
+    def groups(self, symmetric: set[str]) -> Iterator[Group]:
+        """All groups of several relations, and the symmetric relations."""
+        members: dict[str, list[str]] = {}
+        for name, (place, _) in self._place.items():
+            members.setdefault(place, []).append(name)
+        for place, names in members.items():
+            both = any(name in symmetric for name in names)
+            if len(names) == 1 and not both:
+                continue
+            names.sort(key=lambda name: (-self._sizes[name], name))
+            way = self._place[names[0]][1]
+            along = tuple(name for name in names if self._place[name][1] == way)
+            against = tuple(name for name in names if self._place[name][1] != way)
+            pairs = self._pairs[place]
+            yield Group(along, against, both, frozenset(_turned(pairs)) if way else pairs)
+
+
+def _turned(pairs: Pairs) -> Iterator[tuple[str, str]]:
+    return ((tail, head) for head, tail in pairs)
