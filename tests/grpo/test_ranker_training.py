@@ -18,7 +18,7 @@ from kgr1.config import RankerSettings  # noqa: E402
 from kgr1.datasets.hops import Choice  # noqa: E402
 from kgr1.errors import SettingsError  # noqa: E402
 from kgr1.grpo import ranker as training  # noqa: E402
-from kgr1.grpo.ranker import right_share, save_ranker, train_ranker  # noqa: E402
+from kgr1.grpo.ranker import right_share, save_ranker, train_ranker, untrained_ranker  # noqa: E402
 from kgr1.models.pretrained import RANKER_FILE  # noqa: E402
 from kgr1.models.ranker import Ranker  # noqa: E402
 from kgr1.models.weights import LoadedModel, load_model  # noqa: E402
@@ -50,7 +50,9 @@ def material(count: int = 40, seed: int = 0) -> list[Choice]:
 
 
 def train(loaded: LoadedModel, choices: Sequence[Choice], settings: RankerSettings = QUICK) -> Ranker:
-    return train_ranker(loaded.model, loaded.tokenizer, choices, settings)
+    ranker = untrained_ranker(loaded.model, loaded.tokenizer, choices, seed=settings.seed)
+    train_ranker(ranker, choices, settings)
+    return ranker
 
 
 def test_a_rule_is_found(loaded: LoadedModel) -> None:
@@ -58,13 +60,13 @@ def test_a_rule_is_found(loaded: LoadedModel) -> None:
     torch.manual_seed(0)
     assert right_share(Ranker.new(loaded.model, loaded.tokenizer, met=()), choices) < 0.7
     told: list[tuple[int, int, float]] = []
-    trained = train_ranker(
-        loaded.model,
-        loaded.tokenizer,
-        choices,
-        QUICK,
-        on_step=lambda step, steps, loss: told.append((step, steps, loss)),
+    read: list[tuple[int, int]] = []
+    trained = untrained_ranker(
+        loaded.model, loaded.tokenizer, choices, seed=0, on_read=lambda done, total: read.append((done, total))
     )
+    texts = len({choice.question.text.replace(choice.question.topics[0], "") for choice in choices}) + len(RULE)
+    assert read[-1] == (texts, texts)
+    train_ranker(trained, choices, QUICK, on_step=lambda step, steps, loss: told.append((step, steps, loss)))
     losses = [loss for _, _, loss in told]
     assert [(step, steps) for step, steps, _ in told] == [(number, 60) for number in range(1, 61)]
     assert sum(losses[-5:]) < 0.2 * sum(losses[:5])

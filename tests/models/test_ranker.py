@@ -16,7 +16,8 @@ pytest.importorskip("transformers")
 
 from safetensors.torch import load, save  # noqa: E402
 
-from kgr1.agent.rank import bm25  # noqa: E402
+import tiny  # noqa: E402
+from kgr1.agent.rank import bm25, whole_words  # noqa: E402
 from kgr1.errors import ModelError  # noqa: E402
 from kgr1.models.ranker import ATTENTION, NOTHING, RANKER_FILE, Ranker  # noqa: E402
 from kgr1.models.weights import LoadedModel, load_model  # noqa: E402
@@ -51,6 +52,7 @@ def shaken(model: Any, tokenizer: Any) -> Ranker:
     ranker = Ranker.new(model, tokenizer, met=[name for _, name in RELATIONS])
     for parameter in ranker.network.parameters():
         parameter.data += torch.randn_like(parameter) * 0.1
+    ranker.standardise([(text, topics) for text, topics, _, _ in OTHERS], [name for _, name in RELATIONS])
     return ranker
 
 
@@ -62,10 +64,29 @@ def ranker(loaded: LoadedModel) -> Ranker:
 # The score
 
 
+def words_of_question(text: str, topics: Sequence[str]) -> list[str]:
+    named = {word for topic in topics for word in whole_words(topic)}
+    return [word for word in whole_words(text) if word not in named]
+
+
 def word_vector(loaded: LoadedModel, word: str) -> Any:
     table = loaded.model.get_input_embeddings().weight.detach()
     rows = table[loaded.tokenizer.encode(f" {word}", add_special_tokens=False)]
     vector = ((rows - table.mean(0)) / table.std(0)).mean(0)
+    return vector / vector.norm()
+
+
+def read_vector(loaded: LoadedModel, words: list[str], others: list[list[str]]) -> Any:
+    """What the model reads in a text, against what it reads in others."""
+
+    def read(words: list[str]) -> Any:
+        ids = loaded.tokenizer.encode(" ".join(words) or NOTHING, add_special_tokens=False)
+        with torch.no_grad():
+            states = loaded.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+        return states[(len(states) - 1) // 2 + 1][0].float().mean(0)
+
+    all_of_them = torch.stack([read(text) for text in others])
+    vector = (read(words) - all_of_them.mean(0)) / all_of_them.std(0, correction=0)
     return vector / vector.norm()
 
 
@@ -89,8 +110,12 @@ def by_hand(loaded: LoadedModel, ranker: Ranker, words: list[str], before: list[
     wanted = net["question.weight"] @ question + net["before.weight"] @ way
     mine, theirs = net["question_word.weight"], net["relation_word.weight"]
     fits = sum(w * max(cos(mine @ e, theirs @ d) for d in named) for w, e in zip(weights, asked, strict=True))
-    whole, alike, single, _, inwards = net["scales"]
+    whole, alike, single, _, inwards, reading = net["scales"]
     score = whole * wanted @ (net["relation.weight"] @ relation) + alike * cos(question, relation) + single * fits
+    asked_texts = [words_of_question(text, topics) for text, topics, _, _ in OTHERS]
+    named_texts = [list(words) for words in sorted({tuple(whole_words(name)) for _, name in RELATIONS})]
+    read, reads = read_vector(loaded, words, asked_texts), read_vector(loaded, name, named_texts)
+    score = score + reading * (net["read_question.weight"] @ read) @ (net["read_relation.weight"] @ reads)
     return score, score + inwards + net["inwards.weight"][0] @ wanted
 
 
@@ -186,16 +211,6 @@ def test_a_folder_without_one_has_none(loaded: LoadedModel, tmp_path: Path) -> N
         assert Ranker.load(place, loaded.model, loaded.tokenizer) is None
 
 
-class Narrow:
-    """What a ranker needs of a model with narrower embeddings."""
-
-    def __init__(self) -> None:
-        self._table = torch.nn.Embedding(4096, 8)
-
-    def get_input_embeddings(self) -> Any:
-        return self._table
-
-
 def refusal(loaded: LoadedModel, folder: Path, content: bytes) -> str:
     (folder / RANKER_FILE).write_bytes(content)
     with pytest.raises(ModelError) as caught:
@@ -206,11 +221,26 @@ def refusal(loaded: LoadedModel, folder: Path, content: bytes) -> str:
 ADVICE = "delete it, or make it again with 'kgr1 ranker'."
 
 
-def test_one_of_another_model_is_refused(loaded: LoadedModel, tmp_path: Path) -> None:
-    other = shaken(Narrow(), loaded.tokenizer).to_bytes()
-    assert (
-        refusal(loaded, tmp_path, other) == f"The ranker {tmp_path / RANKER_FILE} was made for another model; {ADVICE}"
-    )
+def test_one_of_another_model_is_refused(loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny, "HIDDEN", 16)
+    other = load_model(str(tiny.save_tiny_model(tmp_path / "narrow")))
+    content = shaken(other.model, other.tokenizer).to_bytes()
+    message = f"The ranker {tmp_path / RANKER_FILE} was made for another model; {ADVICE}"
+    assert refusal(loaded, tmp_path, content) == message
+
+
+def test_one_of_another_policy_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path) -> None:
+    """A ranker reads what the layers make of a text, which training changes; a little of it does no harm."""
+    other = load_model(str(tiny.save_tiny_model(tmp_path / "other")))
+    (tmp_path / RANKER_FILE).write_bytes(ranker.to_bytes())
+    layers = other.model.model.layers
+    with torch.no_grad():
+        layers[0].mlp.down_proj.weight += 1e-3 * torch.randn_like(layers[0].mlp.down_proj.weight)
+    assert Ranker.load(tmp_path, other.model, other.tokenizer) is not None
+    with torch.no_grad():
+        layers[0].mlp.down_proj.weight += torch.randn_like(layers[0].mlp.down_proj.weight)
+    with pytest.raises(ModelError, match="was made for another policy of this model; delete it, or make it again"):
+        Ranker.load(tmp_path, other.model, other.tokenizer)
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, -10])
@@ -219,7 +249,7 @@ def test_one_that_was_cut_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_pa
     assert refusal(loaded, tmp_path, ranker.to_bytes()[:length]) == message
 
 
-@pytest.mark.parametrize("name", ["mean", "std", "question.weight", "inwards.weight", "scales"])
+@pytest.mark.parametrize("name", ["mean", "std", "question.weight", "inwards.weight", "scales", "read", "probe"])
 def test_one_that_lacks_something_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path, name: str) -> None:
     tensors = load(ranker.to_bytes())
     message = f"The ranker {tmp_path / RANKER_FILE} is damaged; {ADVICE}"
@@ -260,7 +290,7 @@ def test_what_it_has_met_is_kept(loaded: LoadedModel, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_numbers_that_are_none_are_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path, number: float) -> None:
-    for name in ("mean", "scales"):
+    for name in ("mean", "scales", "read"):
         tensors = load(ranker.to_bytes())
         tensors[name][0] = number
         content = save(tensors, metadata={"met": "[]"})

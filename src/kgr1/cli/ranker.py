@@ -39,7 +39,7 @@ def ranker(
     without: Without = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="NAME", help="The model whose embeddings it reads: folder or hub name."),
+        typer.Option("--model", "-m", metavar="NAME", help="The policy that it is for, unless that is in --out."),
     ] = None,
     subset: Subset = None,
     split: Split = None,
@@ -69,7 +69,7 @@ def ranker(
     flawless = {"recovery_share": 0.0, "wander_share": 0.0, "early_share": 0.0}
     coldstart = settings.coldstart.model_copy(update=flawless)
     settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
-    name = loading.portable_name(model or DEFAULT_MODEL)
+    name = loading.portable_name(model or _policy(target) or DEFAULT_MODEL)
     loading.check_model(name)
     seed, turns = settings.coldstart.seed, settings.agent.max_turns
     material = open_material(
@@ -88,24 +88,36 @@ def ranker(
     _train(name, made, target, settings)
 
 
+def _policy(folder: Path) -> str | None:
+    """The policy that is in a folder, if there is one."""
+    return str(folder) if any((folder / file).is_file() for file in ("adapter_config.json", "config.json")) else None
+
+
 def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) -> None:
     """Train a ranker on most of the choices, with a progress bar, and tell what it makes of the others."""
-    from kgr1.grpo.ranker import right_share, save_ranker, train_ranker
+    from kgr1.grpo.ranker import right_share, save_ranker, train_ranker, untrained_ranker
     from kgr1.models.weights import load_model
 
     seen, unseen = _apart(made, settings.ranker.held_out, settings.ranker.seed)
     with busy(f"Loading {name}"):
-        loaded = load_model(name, merge=False)
-    with StepBar("Ranker", "step") as bar:
-        trained = train_ranker(
+        loaded = load_model(name)
+    with StepBar("Reading", "text") as reading:
+        trained = untrained_ranker(
             loaded.model,
             loaded.tokenizer,
+            seen,
+            seed=settings.ranker.seed,
+            on_read=lambda done, total: reading.update(done, total, {}),
+        )
+    with StepBar("Ranker", "step") as bar:
+        train_ranker(
+            trained,
             seen,
             settings.ranker,
             on_step=lambda step, steps, loss: bar.update(step, steps, {"loss": f"{loss:.3f}"}),
         )
     file = save_ranker(trained, target)
-    rows = [("choices", str(len(seen))), ("time", duration(bar.seconds))]
+    rows = [("choices", str(len(seen))), ("time", duration(reading.seconds + bar.seconds))]
     for most in (1, 5) if unseen else ():
         share = right_share(trained, unseen, most)
         rows.append((f"right one among the best {most}, of {len(unseen)} held out", f"{share:.1%}"))

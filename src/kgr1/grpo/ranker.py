@@ -22,26 +22,45 @@ MOST = 120
 """Relations of one choice that are compared in training; of more, some are drawn."""
 
 
-def train_ranker(
+def untrained_ranker(
     model: Any,
     tokenizer: Any,
     choices: Sequence[Choice],
-    settings: RankerSettings,
-    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    *,
+    seed: int,
+    on_read: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ranker:
-    """A ranker that finds what was chosen: cross entropy of its scores, AdamW, a rate that falls to zero.
+    """A ranker whose weights are still random, for what was chosen; the model reads all questions and relations once.
 
-    ``on_step`` is told the step, the number of steps and the loss. Raises :class:`SettingsError` if there is no choice.
+    ``on_read`` is told how many of how many texts have been read. Raises :class:`SettingsError` if there is no choice.
     """
     if not choices:
         raise SettingsError(
             "There is nothing to learn: every hop of these questions has one relation to follow; take other questions, "
             "or raise coldstart.trajectories."
         )
+    torch.manual_seed(seed)
+    ranker = Ranker.new(model, tokenizer, {choice.relations[choice.chosen][1] for choice in choices})
+    ranker.standardise(
+        ((choice.question.text, choice.question.topics) for choice in choices),
+        (name for choice in choices for _, name in choice.relations),
+        on_read,
+    )
+    return ranker
+
+
+def train_ranker(
+    ranker: Ranker,
+    choices: Sequence[Choice],
+    settings: RankerSettings,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> None:
+    """Teach a ranker to find what was chosen: cross entropy of its scores, AdamW, a rate that falls to zero.
+
+    ``on_step`` is told the step, the number of steps and the loss.
+    """
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
-    met = {choice.relations[choice.chosen][1] for choice in choices}
-    ranker = Ranker.new(model, tokenizer, met)
     network = ranker.network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     cases = [_few(choice, rng) for choice in choices]
@@ -61,7 +80,6 @@ def train_ranker(
             step += 1
             on_step(step, steps, loss.item())
     network.eval()
-    return ranker
 
 
 def save_ranker(ranker: Ranker, folder: Path) -> Path:

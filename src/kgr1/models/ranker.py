@@ -7,14 +7,16 @@ turn chooses its query (``agent.ranker_weight``).
 
 A question is its words without those of its topics, a relation is the words of its name, and a word is the mean of the
 language model's input embeddings of its tokens, standardised and scaled to length 1. With q and r the means of the
-words of both under learned attention, e_i and e_j single words, and p the mean of the words of the relations that led
-here:
+words of both under learned attention, e_i and e_j single words, p the mean of the words of the relations that led here,
+and c(q) and c(r) what the model makes of these words one after the other (:mod:`kgr1.models.context`), standardised and
+scaled likewise:
 
     score(q, r) = s_1 (A q + P p) . B r                            what goes together as a whole
                 + s_2 cos(q, r)                                    what is alike from the start
                 + s_3 sum_i w_i max_j cos(C e_i, D e_j)            word by word (Khattab and Zaharia, "ColBERT", 2020)
                 + s_4 BM25(question, r)                            with its topics (:mod:`kgr1.agent.rank`)
                 + [r is walked from tail to head] (s_5 + d . (A q + P p))
+                + s_6 F c(q) . G c(r)                              what goes together as the model reads it
 
 Where it has not met the relations of a graph it is as sure of itself as where it has, and more often wrong. So it knows
 which relations were the right one at least once in its training, and its opinion counts as much as these are among
@@ -39,6 +41,7 @@ from torch.nn import functional
 
 from kgr1.agent.rank import bm25, whole_words
 from kgr1.errors import ModelError
+from kgr1.models.context import Context
 from kgr1.models.pretrained import RANKER_FILE
 from kgr1.types import DirectedRelation
 
@@ -46,11 +49,21 @@ WIDTH = 128
 ATTENTION = 10.0
 """Scale of attention over words, whose vectors have length 1."""
 
-SCALES = (20.0, 10.0, 5.0, 0.1, -0.5)
-"""Where s_1 to s_5 begin."""
+SCALES = (20.0, 10.0, 5.0, 0.1, -0.5, 20.0)
+"""Where s_1 to s_6 begin."""
 
 MOST_WORDS = 1 << 16
 """Vectors of words that are kept, 150 MB with 576 numbers each."""
+
+READ_AT_ONCE = 256
+"""Texts that are read between two reports of progress."""
+
+PROBES = 16
+"""Relations that a ranker's file says how the model reads."""
+
+LEAST_ALIKE = 0.9
+"""The cosine above which a policy reads like the one that a ranker was made for; before and after the cold start of the
+package it is 0.7."""
 
 NOTHING = "it"
 """Stands for a text without words."""
@@ -77,6 +90,8 @@ class Cases(NamedTuple):
     there: torch.Tensor  # (b, n)
     inwards: torch.Tensor  # (b, n)
     bm25: torch.Tensor  # (b, n)
+    read_questions: torch.Tensor  # (b, E)
+    read_names: torch.Tensor  # (R, E)
 
 
 class RankerNetwork(nn.Module):
@@ -90,6 +105,8 @@ class RankerNetwork(nn.Module):
         self.question_word = nn.Linear(embedding, width, bias=False)  # C
         self.relation_word = nn.Linear(embedding, width, bias=False)  # D
         self.inwards = nn.Linear(width, 1, bias=False)  # d
+        self.read_question = nn.Linear(embedding, width, bias=False)  # F
+        self.read_relation = nn.Linear(embedding, width, bias=False)  # G
         self.mind_question = nn.Linear(embedding, 1)
         self.mind_relation = nn.Linear(embedding, 1)
         self.mind_word = nn.Linear(embedding, 1)  # w
@@ -110,10 +127,12 @@ class RankerNetwork(nn.Module):
         count = cases.before.there.sum(1, keepdim=True).clamp(min=1)
         before = (cases.before.vectors * cases.before.there[..., None]).sum(1) / count * cases.has_before[:, None]
         wanted = self.question(self._dropped(question, 0.2)) + self.before(before)
-        whole, alike, single, shared, inwards = self.scales
+        whole, alike, single, shared, inwards, read = self.scales
         scores: torch.Tensor = whole * wanted @ self.relation(relation).T
         scores = scores + alike * functional.normalize(question, dim=-1) @ functional.normalize(relation, dim=-1).T
         scores = scores + single * self._word_by_word(words, there, names)
+        asked = self.read_question(self._dropped(cases.read_questions, 0.2))
+        scores = scores + read * asked @ self.read_relation(self._dropped(cases.read_names, 0.2)).T
         scores = scores.gather(1, cases.places) + shared * cases.bm25
         scores = scores + cases.inwards * (inwards + self.inwards(wanted))
         return scores.masked_fill(~cases.there, -torch.inf)
@@ -153,13 +172,17 @@ class Ranker:
         model: Any,
         tokenizer: Any,
         met: Iterable[str],
+        read: torch.Tensor | None = None,
     ) -> None:
         """``mean`` and ``std`` (E,) are those of all embeddings of the model, before it was trained for anything.
 
-        ``met`` are the names of the relations that it learned to find.
+        ``met`` are the names of the relations that it learned to find. ``read`` (4, E) is what
+        :meth:`standardise` finds; without it what the model reads stays as it is.
         """
         self.network = network.eval()
         self._mean, self._std = mean, std
+        self._read = torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None].repeat(1, len(mean)) if read is None else read
+        self._context = Context(model, tokenizer)
         self._met = frozenset(map(_spelled, met))
         self._embeddings = model.get_input_embeddings().weight.detach()
         self._tokenizer = tokenizer
@@ -180,25 +203,56 @@ class Ranker:
         advice = "delete it, or make it again with 'kgr1 ranker'."
         try:
             tensors, met = _read(file)
-            mean, std = tensors.pop("mean"), tensors.pop("std")
+            mean, std, read = tensors.pop("mean"), tensors.pop("std"), tensors.pop("read")
+            probe = tensors.pop("probe")
             network = RankerNetwork(len(mean), len(tensors["question.weight"]))
             network.load_state_dict(tensors)
-            if mean.shape != std.shape:
+            if mean.shape != std.shape or read.shape != (4, *mean.shape) or probe.shape[1:] != mean.shape:
                 raise ValueError("mean and std are of different sizes")
-            if not all(tensor.isfinite().all() for tensor in (mean, std, *tensors.values())):
+            if not all(tensor.isfinite().all() for tensor in (mean, std, read, probe, *tensors.values())):
                 raise ValueError("not all numbers are finite")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"The ranker {file} is damaged; {advice}") from error
         weight = model.get_input_embeddings().weight.detach()
         if mean.shape != weight.shape[1:] or not torch.allclose(weight.float().mean(0).cpu(), mean, atol=0.01):
             raise ModelError(f"The ranker {file} was made for another model; {advice}")
-        return cls(network, mean, std, model, tokenizer, met)
+        ranker = cls(network, mean, std, model, tokenizer, met, read)
+        if not ranker._reads_like(probe):
+            raise ModelError(f"The ranker {file} was made for another policy of this model; {advice}")
+        return ranker
 
     def to_bytes(self) -> bytes:
         """The content of its file; weights are rounded to 16 bits."""
-        tensors = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
-        everything = {**tensors, "mean": self._mean.contiguous(), "std": self._std.contiguous()}
+        tensors = {name: tensor.half() for name, tensor in self.network.state_dict().items()}
+        tensors |= {"mean": self._mean, "std": self._std, "read": self._read, "probe": self._probe().half()}
+        everything = {name: tensor.contiguous() for name, tensor in tensors.items()}
         return bytes(save(everything, metadata={_MET: json.dumps(sorted(self._met), ensure_ascii=False)}))
+
+    def standardise(
+        self,
+        questions: Iterable[tuple[str, Sequence[str]]],
+        relations: Iterable[str],
+        on_read: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Take means and standard deviations of what the model reads: in questions with their topics, and in names.
+
+        ``on_read`` is told how many of how many texts have been read.
+        """
+        kinds = [
+            sorted({_text(_asking(*question)) for question in questions}),
+            sorted({_text(whole_words(name)) for name in relations}),
+        ]
+        total, done = sum(map(len, kinds)), 0
+        found: list[torch.Tensor] = []
+        for texts in kinds:
+            parts = []
+            for start in range(0, len(texts), READ_AT_ONCE):
+                parts.append(self._context.vectors(texts[start : start + READ_AT_ONCE]))
+                done += len(parts[-1])
+                on_read(done, total)
+            vectors = torch.cat(parts)
+            found += [vectors.mean(0), vectors.std(0, correction=0).clamp(min=1e-6)]
+        self._read = torch.stack(found)
 
     @torch.inference_mode()
     def scores(
@@ -221,12 +275,14 @@ class Ranker:
         rows = [[places.setdefault(name, len(places)) for _, name in hops] for *_, hops in choices]
         longest = max(map(len, rows))
 
+        asking = [_asking(text, topics) for text, topics, *_ in choices]
+
         def fill(values: Callable[[int], Sequence[float]], dtype: torch.dtype) -> torch.Tensor:
             padded = [[*values(index), *[0] * (longest - len(rows[index]))] for index in range(len(rows))]
             return torch.tensor(padded, dtype=dtype)
 
         return Cases(
-            questions=self._words([_asking(text, topics) for text, topics, *_ in choices]),
+            questions=self._words(asking),
             before=self._words(
                 [[word for name in before for word in whole_words(name)] for _, _, before, _ in choices]
             ),
@@ -238,7 +294,21 @@ class Ranker:
             bm25=fill(
                 lambda index: _bm25(choices[index][0], tuple(name for _, name in choices[index][3])), torch.float
             ),
+            read_questions=self._reading([_text(words) for words in asking], *self._read[:2]),
+            read_names=self._reading([_text(whole_words(name)) for name in places], *self._read[2:]),
         )
+
+    def _probe(self) -> torch.Tensor:
+        """What the model makes of a few relations, (m, E): another policy of the same model reads something else."""
+        return self._reading(sorted(self._met)[:PROBES], *self._read[2:])
+
+    def _reads_like(self, probe: torch.Tensor) -> bool:
+        alike = functional.cosine_similarity(self._probe(), probe, dim=-1)
+        return not len(alike) or bool(alike.mean() > LEAST_ALIKE)
+
+    def _reading(self, texts: Sequence[str], mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+        """(n, E), of length 1."""
+        return functional.normalize((self._context.vectors(texts) - mean) / std, dim=-1)
 
     def _words(self, texts: Sequence[Sequence[str]]) -> Words:
         longest = max([1, *map(len, texts)])
@@ -259,6 +329,11 @@ class Ranker:
             rows = self._embeddings[torch.tensor(ids, device=self._embeddings.device)].float().cpu()
             self._known[word] = functional.normalize(((rows - self._mean) / self._std).mean(0), dim=0)
         return self._known[word]
+
+
+def _text(words: Sequence[str]) -> str:
+    """Words for the model to read one after the other."""
+    return " ".join(words) or NOTHING
 
 
 def _spelled(relation: str) -> str:
