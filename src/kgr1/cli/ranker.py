@@ -117,7 +117,7 @@ def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) 
             on_step=lambda step, steps, loss: bar.update(step, steps, {"loss": f"{loss:.3f}"}),
         )
     file = save_ranker(trained, target)
-    rows = [("choices", str(len(seen))), ("time", duration(reading.seconds + bar.seconds))]
+    rows = [("choices", str(len(seen))), ("time", duration(reading.seconds))]
     for most in (1, 5) if unseen else ():
         share = right_share(trained, unseen, most)
         rows.append((f"right one among the best {most}, of {len(unseen)} held out", f"{share:.1%}"))
