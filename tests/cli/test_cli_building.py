@@ -67,3 +67,17 @@ def test_contract(run: Run, tmp_path: Path) -> None:
     assert "nodes contracted 0" in " ".join(shown.stdout.split())
     shown = run("graph", "contract", source, out, "--skip-bad-lines", "--force", "--drop-ends")
     assert "dead ends left out 1 nodes without a name left 0 facts written 1" in " ".join(shown.stdout.split())
+
+
+def test_contract_unifies_relations_that_say_the_same(run: Run, tmp_path: Path) -> None:
+    source, out = tmp_path / "kg.tsv", tmp_path / "unified.tsv"
+    there = [f"Film {n}\tdirected by\tDirector {n}\n" for n in range(5)]
+    back = [f"Director {n}\tdirector of\tFilm {n}\n" for n in range(2, 6)]
+    source.write_text("".join([*there, *back]))
+    shown = " ".join(run("graph", "contract", source, out, "--unify").stdout.split())
+    assert "facts written 12" in shown
+    assert "groups of relations unified 1 relations 2" in shown
+    assert run("graph", "query", out, "get_tail_entities", "Director 0", "director of").stdout == "Film 0\n"
+    assert run("graph", "query", out, "get_head_entities", "Director 5", "directed by").stdout == "Film 5\n"
+    plain = run("graph", "contract", source, out, "--force").stdout
+    assert "unified" not in plain.replace(str(out), "").replace(out.name, "")

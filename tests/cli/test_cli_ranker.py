@@ -47,6 +47,14 @@ def test_ranker(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_it_is_made_for_the_policy_in_the_folder(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    policy = shutil.copytree(tiny_model, tmp_path / "policy")
+    run(*RANKER, "--out", policy)
+    named = tmp_path / "named"
+    run(*RANKER, "--model", tiny_model, "--out", named)
+    assert (policy / RANKER_FILE).read_bytes() == (named / RANKER_FILE).read_bytes()
+
+
 def test_a_limit_holds_for_a_mixture(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mixture.toml"
     recipe.write_text('[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\n')
