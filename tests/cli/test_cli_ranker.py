@@ -53,6 +53,9 @@ def test_it_is_made_for_the_policy_in_the_folder(run: Run, tiny_model: Path, tmp
     named = tmp_path / "named"
     run(*RANKER, "--model", tiny_model, "--out", named)
     assert (policy / RANKER_FILE).read_bytes() == (named / RANKER_FILE).read_bytes()
+    other = run(*RANKER, "--model", tiny_model, "--out", policy, "--force", code=2).stderr
+    assert "leave out --model, or name another folder" in " ".join(other.split())
+    run(*RANKER, "--model", policy, "--out", policy, "--force")
 
 
 def test_a_limit_holds_for_a_mixture(run: Run, tiny_model: Path, tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_a_policy_is_asked_with_its_ranker(run: Run, tiny_model: Path, tmp_path:
         return str(episode["error"])
 
     assert "make one with 'kgr1 ranker', or set agent.ranker_weight=0." in error("without")
-    run(*RANKER, "--model", tiny_model, "--out", policy)
+    run(*RANKER, "--out", policy)
     assert error("with") == ""
 
 

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from engine_parts import make_engine, sampled  # noqa: E402
+from kgr1.models import attention  # noqa: E402
 from kgr1.models import passes as module  # noqa: E402
 from kgr1.models.attention import Packing, packs, product_attention  # noqa: E402
 from kgr1.models.passes import Passes  # noqa: E402
@@ -43,14 +44,14 @@ def counted(passes: Passes) -> Iterator[list[int]]:
     hook.remove()
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kind", ["sdpa", "eager"])
 @pytest.mark.parametrize(
     "lengths",
     [[1, 1, 1], [1, 0, 1], [9, 0, 1, 1], [1, 9, 1], [20, 0, 30], [0, 1, 7, 0, 1], [5], [0, 1]],
     ids=str,
 )
-def test_logits_are_those_of_each_row_alone(tiny_model: Path, lengths: list[int], attention: str) -> None:
-    engine = make_engine(tiny_model, attention=attention)
+def test_logits_are_those_of_each_row_alone(tiny_model: Path, lengths: list[int], kind: str) -> None:
+    engine = make_engine(tiny_model, attention=kind)
     rows = rows_of(tiny_model, lengths)
     together, alone = Passes(engine.model, len(rows)), Passes(engine.model, len(rows))
     wanted = {}
@@ -100,19 +101,61 @@ def test_a_pass_stays_small(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
     for row, length in zip(rows, lengths, strict=True):
         passes.read(row, len(row.ids) - length)
     parts = [[row.index for row in part] for part in passes.shared(rows)]
-    assert parts == [[0, 1, 2], [3], [4], [5], [6]]
+    assert parts == [[1, 2, 3, 5], [0], [6], [4]]
 
 
-def test_single_tokens_share_a_pass_where_nothing_can_be_packed(tiny_model: Path) -> None:
-    engine = make_engine(tiny_model, attention="eager")
-    assert not packs(engine.model)
-    lengths = [1, 5, 1, 0, 1]
+@pytest.mark.parametrize(
+    ("unread", "parts"),
+    [
+        ([1, 1, 1], [[0, 1, 2]]),
+        ([1, 1, 40], [[2], [0, 1]]),  # 3 x 40 tokens would cost more than one pass more
+        ([30, 35], [[0, 1]]),
+        ([7], [[0]]),
+        ([1, 5, 6, 50], [[3], [0, 1, 2]]),
+        ([], []),
+    ],
+)
+def test_rows_are_filled_up_where_that_is_cheaper(tiny_model: Path, unread: list[int], parts: list[list[int]]) -> None:
+    passes = Passes(make_engine(tiny_model, attention="eager").model, max(len(unread), 1))
+    rows = rows_of(tiny_model, unread)
+    for row, length in zip(rows, unread, strict=True):
+        row.cached = len(row.ids) - length
+    assert [[row.index for row in part] for part in passes.shared(rows)] == parts
+
+
+@pytest.mark.parametrize("family", ["Nemotron", "Doge"])
+def test_models_that_do_as_they_like_with_arguments_and_masks(tiny_model: Path, family: str) -> None:
+    """Nemotron hands no arguments on to its attention, and Doge makes a mask of its own."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": 404,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+    }
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    lengths = [1, 9, 1, 0, 4]
     rows = rows_of(tiny_model, lengths)
-    passes = Passes(engine.model, len(rows))
+    together, alone = Passes(model, len(rows)), Passes(model, len(rows))
+    assert packs(model)
+    wanted = []
     for row, length in zip(rows, lengths, strict=True):
-        passes.read(row, len(row.ids) - length)
-    parts = [[row.index for row in part] for part in passes.shared([row for row in rows if row.index != 3])]
-    assert parts == [[1], [0, 2, 4]]
+        wanted.append(alone.read(row, len(row.ids)))
+        row.cached = 0
+        together.read(row, len(row.ids) - length)
+    waiting = [row for row, length in zip(rows, lengths, strict=True) if length]
+    for _ in range(2):
+        for part in list(together.shared(waiting)):
+            for row, logits in zip(part, together.advance(part, rows), strict=True):
+                assert torch.allclose(logits, wanted[row.index], atol=1e-5)
+        for row, length in zip(rows, lengths, strict=True):  # and once more, as it is done from now on
+            row.cached -= length
+    assert together._packs is (family == "Nemotron")
 
 
 def test_packed_attention_is_that_of_each_row() -> None:
@@ -128,7 +171,9 @@ def test_packed_attention_is_that_of_each_row() -> None:
     visible = torch.arange(width)[None, :] <= positions[:, None]
     mask = torch.zeros(visible.shape, dtype=torch.float64).masked_fill(~visible, torch.finfo(torch.float64).min)
     module_: Any = None
-    found, _ = product_attention(module_, query, key, value, mask[None, None], packing=packing)
+    token = attention._PACKING.set(packing)
+    found, _ = product_attention(module_, query, key, value, mask[None, None])
+    attention._PACKING.reset(token)
     assert found.shape == (1, total, heads, size)
     assert packing.owners.tolist() == [0, 2, 2, 2, 2, 2, 4]
     assert packing.last.tolist() == [0, 5, 6]

@@ -229,6 +229,17 @@ def test_one_of_another_model_is_refused(loaded: LoadedModel, tmp_path: Path, mo
     assert refusal(loaded, tmp_path, content) == message
 
 
+def test_one_that_knows_a_single_relation(loaded: LoadedModel, tmp_path: Path) -> None:
+    """There is nothing that it could differ from."""
+    ranker = Ranker.new(loaded.model, loaded.tokenizer, met=["knows"])
+    ranker.standardise([("Whom does she know?", ())], ["knows"])
+    (tmp_path / RANKER_FILE).write_bytes(ranker.to_bytes())
+    again = Ranker.load(tmp_path, loaded.model, loaded.tokenizer)
+    assert again is not None
+    case = ("Whom does she know?", (), (), [(True, "knows"), (False, "knows")])
+    assert again.scores(*case) == pytest.approx(ranker.scores(*case), abs=0.05)
+
+
 def test_one_of_another_policy_is_refused(loaded: LoadedModel, ranker: Ranker, tmp_path: Path) -> None:
     """A ranker reads what the layers make of a text, which training changes; a little of it does no harm."""
     other = load_model(str(tiny.save_tiny_model(tmp_path / "other")))

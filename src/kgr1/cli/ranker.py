@@ -57,7 +57,6 @@ def ranker(
     from kgr1.cli.coldstart import expert_trajectories
     from kgr1.cli.mixing import open_material
     from kgr1.cli.quiet import quiet_libraries
-    from kgr1.config import DEFAULT_MODEL
     from kgr1.datasets.hops import choices
 
     loading.check_installed(loading.TRAINING)
@@ -69,7 +68,7 @@ def ranker(
     flawless = {"recovery_share": 0.0, "wander_share": 0.0, "early_share": 0.0}
     coldstart = settings.coldstart.model_copy(update=flawless)
     settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
-    name = loading.portable_name(model or _policy(target) or DEFAULT_MODEL)
+    name = loading.portable_name(_policy(target, model))
     loading.check_model(name)
     seed, turns = settings.coldstart.seed, settings.agent.max_turns
     material = open_material(
@@ -88,9 +87,19 @@ def ranker(
     _train(name, made, target, settings)
 
 
-def _policy(folder: Path) -> str | None:
-    """The policy that is in a folder, if there is one."""
-    return str(folder) if any((folder / file).is_file() for file in ("adapter_config.json", "config.json")) else None
+def _policy(folder: Path, model: str | None) -> str:
+    """The policy that a ranker in ``folder`` is for: what is there, or else ``model``."""
+    from pathlib import Path
+
+    from kgr1.config import DEFAULT_MODEL
+
+    inside = any(next(folder.glob(name), None) for name in ("adapter_config.json", "config.json", "*.gguf"))
+    if inside and model is not None and Path(model).expanduser().resolve() != folder.resolve():
+        raise typer.BadParameter(
+            f"the policy in {folder} is what a ranker there is for; leave out --model, or name another folder.",
+            param_hint="--model",
+        )
+    return str(folder) if inside else model or DEFAULT_MODEL
 
 
 def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) -> None:

@@ -28,6 +28,12 @@ LEAST_PART = 0.4
 LEAST_JACCARD = 0.25
 """The part of all facts of both that has to be shared, by two relations and by what has been unified so far."""
 
+LEAST_SYMMETRIC = 0.6
+"""The part of a relation's facts that has to be found turned around before all of them are taken to hold so."""
+
+PART, MOST_JACCARD = 0.95, 0.5
+"""A relation is a narrower one if another one, twice as large or more, has this part of its facts as they stand."""
+
 Pairs = frozenset[tuple[str, str]]
 
 
@@ -60,7 +66,8 @@ def unify(
 
     In every group (:func:`redundant_relations`) the relation with most facts stays, and of those in the opposite
     direction, if there are any, the one with most of them; of equals the first by name. They get the facts of the whole
-    group, each in its direction, and all other relations of the group go. Facts from a node to itself stay as they are.
+    group, each in its direction. A symmetric group keeps one relation, with every fact in both directions. All other
+    relations of the group go, but for facts from a node to itself, which stay as they are.
 
     >>> rows = [("Alien", "directed by", "Scott"), *(("Scott", "director of", film) for film in ("Alien", "Legend"))]
     >>> facts = pl.DataFrame(rows, schema=["head", "relation", "tail"], orient="row")
@@ -75,10 +82,9 @@ def unify(
     for group in groups:
         there = pl.DataFrame(sorted(group.pairs), schema=["head", "tail"], orient="row")
         back = there.select(pl.col("tail").alias("head"), pl.col("head").alias("tail"))
-        both = pl.concat([there, back]) if group.symmetric else None
-        parts.append(_named(there if both is None else both, group.along[0]))
-        if group.against:
-            parts.append(_named(back if both is None else both, group.against[0]))
+        parts.append(_named(pl.concat([there, back]) if group.symmetric else there, group.along[0]))
+        if group.against and not group.symmetric:
+            parts.append(_named(back, group.against[0]))
     return Unified(pl.concat(parts).unique().sort(FACT), groups)
 
 
@@ -99,12 +105,14 @@ def redundant_relations(
     they share ``least_shared`` facts, a part of ``least_part`` of the smaller one and of ``least_jaccard`` of all facts
     of both (the Jaccard index). From the most alike on, what says the same is joined, as long as the Jaccard index of
     what has been joined by then is ``least_jaccard`` as well, so that no chain of relations leads from one meaning to
-    another. A relation is symmetric if it shares as much with itself, turned around. Facts from a node to itself do not
-    count.
+    another. A relation is no group with one that is narrower: nearly all of its facts (:data:`PART`) are facts of the
+    other one as they stand, which has far more (a Jaccard index of :data:`MOST_JACCARD` or less). A group is symmetric
+    if :data:`LEAST_SYMMETRIC` of its facts are found turned around as well, and what is symmetric is no group with what
+    is not. Facts from a node to itself do not count.
     """
     facts = facts.select(FACT).unique().filter(pl.col("head") != pl.col("tail"))
     alike = _alike(facts, least_shared, least_part, least_jaccard)
-    names = set(alike["one"]) | set(alike["other"])
+    names = {*alike["one"], *alike["other"]}
     chosen = facts.filter(pl.col("relation").is_in(sorted(names)))
     pairs = {
         str(name): frozenset(zip(frame["head"], frame["tail"], strict=True))
@@ -113,8 +121,7 @@ def redundant_relations(
     joining = _Joining(pairs)
     for one, other, turned in alike.filter(pl.col("one") != pl.col("other")).select("one", "other", "turned").rows():
         joining.join(one, other, turned=turned, least_jaccard=least_jaccard)
-    symmetric = set(alike.filter(pl.col("one") == pl.col("other"))["one"])
-    return tuple(sorted(joining.groups(symmetric), key=lambda group: group.along[0]))
+    return tuple(sorted(joining.groups(), key=lambda group: group.along[0]))
 
 
 def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jaccard: float) -> pl.DataFrame:
@@ -133,6 +140,7 @@ def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jacc
     shared = pl.concat(counted).filter((pl.col("relation") != pl.col("other")) | pl.col("turned"))
     shared = shared.join(sizes, on="relation").join(sizes.rename({"relation": "other", "size": "most"}), on="other")
     union = pl.col("size") + pl.col("most") - pl.col("shared")
+    narrower = pl.col("shared") >= PART * pl.min_horizontal("size", "most")
     jaccard = pl.when(pl.col("relation") == pl.col("other")).then(pl.col("shared") / pl.col("size"))
     return (
         shared.with_columns(jaccard.otherwise(pl.col("shared") / union).alias("jaccard"))
@@ -140,6 +148,7 @@ def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jacc
             pl.col("shared") >= least_shared,
             pl.col("shared") >= least_part * pl.min_horizontal("size", "most"),
             pl.col("jaccard") >= least_jaccard,
+            pl.col("turned") | (pl.col("jaccard") > MOST_JACCARD) | ~narrower,
         )
         .rename({"relation": "one"})
         .sort("jaccard", "shared", "one", "other", "turned", descending=[True, True, False, False, False])
@@ -163,7 +172,7 @@ class _Joining:
         mine, theirs = self._pairs[group], self._pairs[added]
         theirs = frozenset(_turned(theirs)) if turn else theirs
         together = mine | theirs
-        if len(mine & theirs) < least_jaccard * len(together):
+        if len(mine & theirs) < least_jaccard * len(together) or _symmetric(mine) != _symmetric(theirs):
             return
         self._pairs[group] = together
         del self._pairs[added]
@@ -171,21 +180,25 @@ class _Joining:
             if place == added:
                 self._place[name] = group, way ^ turn
 
-    def groups(self, symmetric: set[str]) -> Iterator[Group]:
+    def groups(self) -> Iterator[Group]:
         """All groups of several relations, and the symmetric relations."""
         members: dict[str, list[str]] = {}
         for name, (place, _) in self._place.items():
             members.setdefault(place, []).append(name)
         for place, names in members.items():
-            both = any(name in symmetric for name in names)
+            pairs = self._pairs[place]
+            both = _symmetric(pairs)
             if len(names) == 1 and not both:
                 continue
             names.sort(key=lambda name: (-self._sizes[name], name))
             way = self._place[names[0]][1]
             along = tuple(name for name in names if self._place[name][1] == way)
             against = tuple(name for name in names if self._place[name][1] != way)
-            pairs = self._pairs[place]
             yield Group(along, against, both, frozenset(_turned(pairs)) if way else pairs)
+
+
+def _symmetric(pairs: Pairs) -> bool:
+    return len(pairs.intersection(_turned(pairs))) >= LEAST_SYMMETRIC * len(pairs)
 
 
 def _turned(pairs: Pairs) -> Iterator[tuple[str, str]]:

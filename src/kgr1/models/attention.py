@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -67,6 +68,10 @@ class Packing:
         return self.block.stop - (self.block.start or 0) == len(self.singles)
 
 
+# Not an argument of the model: not every architecture hands arguments that it does not know on to its attention.
+_PACKING: ContextVar[Packing | None] = ContextVar("packing", default=None)
+
+
 def product_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -75,14 +80,14 @@ def product_attention(
     attention_mask: torch.Tensor,
     dropout: float = 0.0,
     scaling: float | None = None,
-    packing: Packing | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of ``query`` (n, H, Tq, E) over ``key`` and ``value`` (n, K, T, E); returns (n, Tq, H, E) and None.
 
-    ``attention_mask`` (n, 1, Tq, T) is added to the scores; n may be 1 for all rows. With a ``packing`` the query has
-    one row, whose tokens look at different rows of the keys.
+    ``attention_mask`` (n, 1, Tq, T) is added to the scores; n may be 1 for all rows. In a pass with a :class:`Packing`
+    the query has one row, whose tokens look at different rows of the keys.
     """
+    packing = _PACKING.get()
     if packing is None:
         return _attend(query, key, value, attention_mask, scaling), None
     found = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
@@ -136,17 +141,28 @@ def _attend(
 AttentionInterface.register(ADDING, product_attention)
 
 
-def masked_forward(model: Any, visible: torch.Tensor, positions: torch.Tensor | None = None, **inputs: Any) -> Any:
+def masked_forward(
+    model: Any,
+    visible: torch.Tensor,
+    positions: torch.Tensor | None = None,
+    packing: Packing | None = None,
+    **inputs: Any,
+) -> Any:
     """The output of ``model`` for ``inputs``, each token seeing what ``visible`` (n, 1, Tq, T) says.
 
-    ``positions`` are those of :func:`kgr1.models.kv_cache.attention_mask`, which raises the errors. No gradient.
+    ``positions`` are those of :func:`kgr1.models.kv_cache.attention_mask`, which raises the errors. A ``packing`` is
+    for models that :func:`packs` is true of. No gradient.
     """
-    with torch.no_grad(), _products(model):
-        return model(attention_mask=attention_mask(model, visible, positions), **inputs)
+    token = _PACKING.set(packing)
+    try:
+        with torch.no_grad(), _products(model):
+            return model(attention_mask=attention_mask(model, visible, positions), **inputs)
+    finally:
+        _PACKING.reset(token)
 
 
 def packs(model: Any) -> bool:
-    """Whether :func:`masked_forward` uses the attention of this module, and so takes ``packing=`` for the model."""
+    """Whether :func:`masked_forward` uses the attention of this module for the model."""
     usual = getattr(model.config.get_text_config(), "_attn_implementation", None)
     device = next(model.parameters()).device
     return usual == "sdpa" and device.type == "cpu" and bool(getattr(model, "_supports_attention_backend", False))

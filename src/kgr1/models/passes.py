@@ -3,7 +3,7 @@
 A pass takes some time however little it reads, as much as :data:`PASS_TOKENS` tokens more would take in another one. So
 an episode that reads an observation does so in the pass in which the others read their last token, and none of them is
 filled up to its length (:class:`kgr1.models.attention.Packing`). Where a model or device has no attention for that,
-single tokens share a pass, and all that is longer takes one of its own.
+rows share a pass as far as filling up costs less than a pass more.
 
 Shapes: n rows, V vocabulary, T tokens of a pass.
 """
@@ -36,21 +36,23 @@ class Passes:
         self.cache = RowCache(model.config, rows, next(model.parameters()).dtype, self.device)
 
     def shared(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """``rows``, which come in the order of their places, in parts for :meth:`advance`."""
-        unread = [len(row.ids) - row.cached for row in rows]
+        """``rows`` in parts for :meth:`advance`, each in the order of their places."""
+        if not self._packs:
+            together = _alike(rows)
+            yield from ([row] for row in rows if row not in together)
+            if together:
+                yield together
+            return
         part: list[Row] = []
         size = 0
-        for row, length in zip(rows, unread, strict=True):
-            if not self._packs and length > 1:
-                yield [row]
-                continue
-            if part and size + length > MOST_TOKENS and self._packs:
-                yield part
+        for row in sorted(rows, key=_unread):  # a single token never takes a pass of its own
+            if part and size + _unread(row) > MOST_TOKENS:
+                yield sorted(part, key=lambda row: row.index)
                 part, size = [], 0
             part.append(row)
-            size += length
+            size += _unread(row)
         if part:
-            yield part
+            yield sorted(part, key=lambda row: row.index)
 
     def advance(self, rows: Sequence[Row], among: Sequence[Row]) -> torch.Tensor:
         """Read what each of ``rows``, one of the parts, has not read; returns the logits (n, V) after the last tokens.
@@ -59,7 +61,15 @@ class Passes:
         """
         if len(rows) == 1:
             return self.read(rows[0], len(rows[0].ids))[None]
-        return self._packed(rows) if self._packs else self._batched(rows, among)
+        if not self._packs:
+            return self._batched(rows, among)
+        try:
+            return self._packed(rows)
+        except (RuntimeError, TypeError, ValueError):
+            # Some architectures change the mask before their attention gets it. Nothing is lost: what was written into
+            # the cache is written again.
+            self._packs = False
+            return torch.stack([self.read(row, len(row.ids)) for row in rows])
 
     def read(self, row: Row, stop: int) -> torch.Tensor:
         """Read the tokens of a row before ``stop``, one at least; returns the logits (V,) after the last."""
@@ -103,21 +113,27 @@ class Passes:
         return logits
 
     def _batched(self, rows: Sequence[Row], among: Sequence[Row]) -> torch.Tensor:
-        """The last token of each row.
+        """As many of the last tokens of each row as the one with most unread tokens has, read or not.
 
-        The pass covers the rows up to the last of them. One in between that is not among them computes a token that
+        The pass covers the rows up to the last of them. A row in between that is not among them computes tokens that
         nobody reads: what its cache holds already, or will be overwritten with.
         """
+        count = max(map(_unread, rows))
         covered = among[: rows[-1].index + 1]
-        last = [row.cached if row in rows else max(row.cached - 1, 0) for row in covered]
-        starts = torch.tensor(last, device=self.device)
-        width = max(last) + 1
+        ends = [len(row.ids) if row in rows else max(row.cached, count) for row in covered]
+        ids = [
+            [*row.ids[end - count : end], *(0 for _ in range(end - len(row.ids)))]
+            for row, end in zip(covered, ends, strict=True)
+        ]
+        starts = torch.tensor(ends, device=self.device) - count
+        width = max(ends)
         self.cache.reserve(width)
+        positions = starts[:, None] + torch.arange(count, device=self.device)[None, :]
         output = masked_forward(
             self._model,
-            (torch.arange(width, device=self.device)[None, :] <= starts[:, None])[:, None, None],
-            input_ids=torch.tensor([[row.ids[at]] for row, at in zip(covered, last, strict=True)], device=self.device),
-            position_ids=starts[:, None],
+            (torch.arange(width, device=self.device)[None, None, :] <= positions[:, :, None])[:, None],
+            input_ids=torch.tensor(ids, device=self.device),
+            position_ids=positions,
             past_key_values=self.cache.view(0, len(covered), starts, width),
             use_cache=True,
             logits_to_keep=1,
@@ -126,3 +142,19 @@ class Passes:
             row.cached = len(row.ids)
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits[[row.index for row in rows]] if len(rows) < len(covered) else logits
+
+
+def _unread(row: Row) -> int:
+    return len(row.ids) - row.cached
+
+
+def _alike(rows: Sequence[Row]) -> list[Row]:
+    """Which rows to read in one pass, each as many tokens as the longest of them has unread; others take one each."""
+    shortest = min((len(row.ids) for row in rows), default=0)
+
+    def cost(count: int) -> int:
+        alone = [_unread(row) for row in rows if _unread(row) > count]
+        return (len(rows) - len(alone)) * count + sum(PASS_TOKENS + length for length in alone)
+
+    count = min((length for length in map(_unread, rows) if length <= shortest), key=cost, default=0)
+    return [row for row in rows if _unread(row) <= count]

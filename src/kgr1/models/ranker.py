@@ -58,6 +58,9 @@ MOST_WORDS = 1 << 16
 READ_AT_ONCE = 256
 """Texts that are read between two reports of progress."""
 
+LEAST_STD = 1e-4
+"""What differs by less is rounding."""
+
 PROBES = 16
 """Relations that a ranker's file says how the model reads."""
 
@@ -209,6 +212,8 @@ class Ranker:
             network.load_state_dict(tensors)
             if mean.shape != std.shape or read.shape != (4, *mean.shape) or probe.shape[1:] != mean.shape:
                 raise ValueError("mean and std are of different sizes")
+            if len(probe) != min(PROBES, len(met)):
+                raise ValueError("it does not say how the model reads")
             if not all(tensor.isfinite().all() for tensor in (mean, std, read, probe, *tensors.values())):
                 raise ValueError("not all numbers are finite")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -251,7 +256,8 @@ class Ranker:
                 done += len(parts[-1])
                 on_read(done, total)
             vectors = torch.cat(parts)
-            found += [vectors.mean(0), vectors.std(0, correction=0).clamp(min=1e-6)]
+            std = vectors.std(0, correction=0)
+            found += [vectors.mean(0), torch.where(std > LEAST_STD, std, 1.0)]
         self._read = torch.stack(found)
 
     @torch.inference_mode()
@@ -303,7 +309,9 @@ class Ranker:
         return self._reading(sorted(self._met)[:PROBES], *self._read[2:])
 
     def _reads_like(self, probe: torch.Tensor) -> bool:
-        alike = functional.cosine_similarity(self._probe(), probe, dim=-1)
+        mine = self._probe()
+        told = (mine.norm(dim=-1) > 0.5) & (probe.norm(dim=-1) > 0.5)  # of a single relation nothing is left
+        alike = functional.cosine_similarity(mine, probe, dim=-1)[told]
         return not len(alike) or bool(alike.mean() > LEAST_ALIKE)
 
     def _reading(self, texts: Sequence[str], mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
