@@ -385,7 +385,7 @@ def train_grpo(
     if settings.agent.ranker_weight or any(settings.agent.sentences.values()):
         raise SettingsError(
             "What is added to the probabilities of a model has no part in training: set agent.ranker_weight=0 and the "
-            "numbers of agent.sentences to 0; a ranker can be copied to the policy afterwards."
+            "numbers of agent.sentences to 0; 'kgr1 ranker' makes a ranker for the policy afterwards."
         )
     checkpoint = start_point(out, resume=resume)
     _check_goes_on(checkpoint, settings.train)

@@ -21,7 +21,10 @@ BATCH = 32
 
 
 class Context:
-    """Vectors of texts, each computed once."""
+    """Vectors of texts, each computed once as long as no more than :data:`MOST_TEXTS` are kept.
+
+    They are those of the weights at that time: whoever trains the model needs another one afterwards.
+    """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
