@@ -6,7 +6,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgr1.graph.redundant import FACT, redundant_relations, unify
+from kgr1.graph.readers.tables import FACT
+from kgr1.graph.redundant import redundant_relations, unify
 
 Rows = list[tuple[str, str, str]]
 

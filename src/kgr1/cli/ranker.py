@@ -89,12 +89,13 @@ def ranker(
 
 def _policy(folder: Path, model: str | None) -> str:
     """The policy that a ranker in ``folder`` is for: what is there, or else ``model``."""
-    from pathlib import Path
-
+    from kgr1.cli.loading import portable_name
     from kgr1.config import DEFAULT_MODEL
+    from kgr1.models.gguf import find_gguf
+    from kgr1.models.weights import is_adapter
 
-    inside = any(next(folder.glob(name), None) for name in ("adapter_config.json", "config.json", "*.gguf"))
-    if inside and model is not None and Path(model).expanduser().resolve() != folder.resolve():
+    inside = is_adapter(folder) or (folder / "config.json").is_file() or (folder.is_dir() and find_gguf(folder))
+    if inside and model is not None and portable_name(model) != portable_name(str(folder)):
         raise typer.BadParameter(
             f"the policy in {folder} is what a ranker there is for; leave out --model, or name another folder.",
             param_hint="--model",

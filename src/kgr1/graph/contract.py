@@ -27,7 +27,8 @@ from kgr1.graph.building.workspace import friendly_errors
 from kgr1.graph.names import is_identifier
 from kgr1.graph.readers import ReadOptions, SourceFiles
 from kgr1.graph.readers.discover import format_of
-from kgr1.graph.redundant import FACT, unify
+from kgr1.graph.readers.tables import FACT
+from kgr1.graph.redundant import unify
 from kgr1.graph.temporal import UNDATED
 from kgr1.types import Record
 

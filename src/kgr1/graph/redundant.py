@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-FACT = ("head", "relation", "tail")
+from kgr1.graph.readers.tables import FACT
 
 LEAST_SHARED = 3
 """Facts that two relations have to share before they are taken to say the same."""
