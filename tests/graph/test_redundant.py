@@ -95,6 +95,16 @@ def test_a_part_of_a_relation_says_something_else() -> None:
     assert (group.along, group.against) == (("spoken",), ("official in",))  # a reverse is often known in part
 
 
+def test_a_part_of_a_relation_says_something_else_where_that_has_a_reverse() -> None:
+    """A reverse of the wider relation has nearly all facts of the narrower one, too."""
+    spoken = [(f"country {number}", "spoken", f"language {number}") for number in range(20)]
+    official = [(head, "official", tail) for head, _, tail in spoken[:8]]
+    rows = spoken + official + turned(spoken, "spoken in")
+    (group,) = redundant_relations(frame(rows))
+    assert (group.along, group.against) == (("spoken",), ("spoken in",))
+    assert unify(frame(rows)).facts.rows() == sorted(rows)
+
+
 def test_few_facts_that_agree_by_chance_are_no_sign() -> None:
     rows = films(2) + turned(films(2), "director.film")
     assert redundant_relations(frame(rows)) == ()

@@ -105,8 +105,9 @@ def redundant_relations(
     they share ``least_shared`` facts, a part of ``least_part`` of the smaller one and of ``least_jaccard`` of all facts
     of both (the Jaccard index). From the most alike on, what says the same is joined, as long as the Jaccard index of
     what has been joined by then is ``least_jaccard`` as well, so that no chain of relations leads from one meaning to
-    another. A relation is no group with one that is narrower: nearly all of its facts (:data:`PART`) are facts of the
-    other one as they stand, which has far more (a Jaccard index of :data:`MOST_JACCARD` or less). A group is symmetric
+    another. A relation is in no group with one that is narrower: nearly all of its facts (:data:`PART`) are facts of
+    the other one as they stand, which has far more (a Jaccard index of :data:`MOST_JACCARD` or less). That is so, too,
+    where both are alike to a third one in the opposite direction. A group is symmetric
     if :data:`LEAST_SYMMETRIC` of its facts are found turned around as well, and what is symmetric is no group with what
     is not. Facts from a node to itself do not count.
     """
@@ -140,7 +141,6 @@ def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jacc
     shared = pl.concat(counted).filter((pl.col("relation") != pl.col("other")) | pl.col("turned"))
     shared = shared.join(sizes, on="relation").join(sizes.rename({"relation": "other", "size": "most"}), on="other")
     union = pl.col("size") + pl.col("most") - pl.col("shared")
-    narrower = pl.col("shared") >= PART * pl.min_horizontal("size", "most")
     jaccard = pl.when(pl.col("relation") == pl.col("other")).then(pl.col("shared") / pl.col("size"))
     return (
         shared.with_columns(jaccard.otherwise(pl.col("shared") / union).alias("jaccard"))
@@ -148,7 +148,6 @@ def _alike(facts: pl.DataFrame, least_shared: int, least_part: float, least_jacc
             pl.col("shared") >= least_shared,
             pl.col("shared") >= least_part * pl.min_horizontal("size", "most"),
             pl.col("jaccard") >= least_jaccard,
-            pl.col("turned") | (pl.col("jaccard") > MOST_JACCARD) | ~narrower,
         )
         .rename({"relation": "one"})
         .sort("jaccard", "shared", "one", "other", "turned", descending=[True, True, False, False, False])
@@ -159,7 +158,7 @@ class _Joining:
     """Groups that grow: which group a relation is in, in which direction, and what the groups say."""
 
     def __init__(self, pairs: dict[str, Pairs]) -> None:
-        self._sizes = {name: len(known) for name, known in pairs.items()}
+        self._own = pairs
         self._place = {name: (name, False) for name in pairs}  # the group's name, and whether turned around in it
         self._pairs = dict(pairs)
 
@@ -174,11 +173,23 @@ class _Joining:
         together = mine | theirs
         if len(mine & theirs) < least_jaccard * len(together) or _symmetric(mine) != _symmetric(theirs):
             return
+        if self._narrower(group, added, turn=turn):
+            return
         self._pairs[group] = together
         del self._pairs[added]
         for name, (place, way) in self._place.items():
             if place == added:
                 self._place[name] = group, way ^ turn
+
+    def _narrower(self, group: str, added: str, *, turn: bool) -> bool:
+        """Whether a relation of one group is a narrower one than a relation of the other group with the same arrow."""
+        mine, theirs = (
+            [(self._own[name], way) for name, (place, way) in self._place.items() if place == wanted]
+            for wanted in (group, added)
+        )
+        return any(
+            _narrower(pairs, others) for pairs, way in mine for others, other_way in theirs if way == other_way ^ turn
+        )
 
     def groups(self) -> Iterator[Group]:
         """All groups of several relations, and the symmetric relations."""
@@ -190,11 +201,17 @@ class _Joining:
             both = _symmetric(pairs)
             if len(names) == 1 and not both:
                 continue
-            names.sort(key=lambda name: (-self._sizes[name], name))
+            names.sort(key=lambda name: (-len(self._own[name]), name))
             way = self._place[names[0]][1]
             along = tuple(name for name in names if self._place[name][1] == way)
             against = tuple(name for name in names if self._place[name][1] != way)
             yield Group(along, against, both, frozenset(_turned(pairs)) if way else pairs)
+
+
+def _narrower(pairs: Pairs, others: Pairs) -> bool:
+    """Whether one of two relations says a part of what the other one says."""
+    shared = len(pairs & others)
+    return shared >= PART * min(len(pairs), len(others)) and shared <= MOST_JACCARD * len(pairs | others)
 
 
 def _symmetric(pairs: Pairs) -> bool:
