@@ -176,6 +176,11 @@ class GoldAnswer(Record):
     id: str | None = None
     aliases: tuple[str, ...] = ()
 
+    @property
+    def named(self) -> bool:
+        """True if it is known by its label alone: there is no id, or the label stands in its place."""
+        return not self.id or self.id == self.label
+
 
 class Question(Record):
     """One KGQA item without its graph: (q, topics, A_q) of SPEC section 1.

@@ -11,7 +11,7 @@ from small_graphs import FAMILY, load_triples
 
 from kgr1.datasets.cues import Cues
 from kgr1.datasets.expert import Habits, Step, expert_dataset, expert_steps, misspell
-from kgr1.datasets.paths import Hop, find_path, find_solutions, gold_f1
+from kgr1.datasets.paths import Hop, find_path, find_solutions, gold_f1, shortest_paths
 from kgr1.datasets.phrasing import BRIEF, TEMPLATES, think
 from kgr1.datasets.plain import load_questions
 from kgr1.graph.api import KnowledgeGraph
@@ -187,6 +187,20 @@ def test_without_a_gold_path_a_shortest_one_is_found(family: GraphStore) -> None
     assert find_path(ask((), ("Scotland", "Engine")), family) == ((), [])
     assert find_path(question, family, max_queries=3) == ((), [])
     assert find_path(question, family, max_hops=1) == ((), [])
+
+
+def test_one_of_several_entities_with_a_label_is_what_the_question_asks_for() -> None:
+    """The graph shows them as ``label [id]``."""
+    triples = [("France", "capital", "Q90"), ("Texas", "town", "Q830149"), ("Texas", "capital", "Q16559")]
+    twins = GraphStore.from_triples(triples, labels={"Q90": "Paris", "Q830149": "Paris", "Q16559": "Austin"})
+    for answers in (("Paris",), ("Paris [Q90]",), ("Q90",)):
+        question = ask((), answers, ("France",))
+        assert find_path(question, twins) == (("France",), [(Hop("capital"),)])
+        assert shortest_paths(question, twins) == [(Hop("capital"),)]
+        steps = solve(ask(("capital",), answers, ("France",)), twins)
+        assert steps is not None
+    other = GoldAnswer(label="Paris", id="Q830149")
+    assert find_path(ask((), (), ("France",)).model_copy(update={"answers": (other,)}), twins) == ((), [])
 
 
 def test_the_search_takes_any_topic_and_joins_two(family: GraphStore) -> None:

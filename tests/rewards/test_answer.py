@@ -138,6 +138,9 @@ def test_one_of_several_entities_with_a_label_is_right_where_the_gold_has_no_id(
     assert not score_answers(["Paris [m.p1]"], [GoldAnswer(label="Paris", id="m.p2")], ["m.p1"]).hit_any
     assert not score_answers(["Paris [m.p1]"], gold("Paris"), [None]).hit_any  # the graph did not show this name
     assert not score_answers(["Paris [m.p1]"], gold("Paris"), ["m.p2"]).hit_any
+    named = [GoldAnswer(label="Paris", id="Paris")]  # as a file of questions with names for answers is read
+    assert score_answers(["Paris [m.p1]"], named, ["m.p1"]).exact
+    assert not score_answers(["Paris [m.p1]"], named, ["m.p2"]).hit_any
 
 
 def test_a_choice_is_made_for_the_best_total() -> None:

@@ -101,13 +101,34 @@ def gold_f1(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> float:
 
 def _hits(found: Mapping[str, str], gold: Sequence[GoldAnswer]) -> tuple[int, int]:
     """How many of the found entities are gold answers, and how many gold answers are found."""
-    index: dict[str, int] = {}
-    for number, answer in enumerate(gold):
-        for key in (answer.id, answer.label, *answer.aliases):
-            if key is not None:
-                index.setdefault(key, number)
-    hits = [index.get(key, index.get(name)) for name, key in found.items()]
-    return len(hits) - hits.count(None), len(set(hits) - {None})
+    numbers = _Gold(gold).numbers(found)
+    return len(numbers), len(set(numbers))
+
+
+class _Gold:
+    """The gold answers of a question, found by id, label or alias as the graph writes them."""
+
+    def __init__(self, answers: Sequence[GoldAnswer]) -> None:
+        self._index: dict[str, int] = {}
+        self._labels: dict[str, int] = {}  # of those that are known by their label alone
+        for number, answer in enumerate(answers):
+            for key in (answer.id, answer.label, *answer.aliases):
+                if key is not None:
+                    self._index.setdefault(key, number)
+            if answer.named:
+                self._labels.setdefault(answer.label, number)
+
+    def numbers(self, found: Mapping[str, str]) -> list[int]:
+        """Which gold answer each of the found entities (display name -> id) is, those that are none left out.
+
+        Of several entities with one label each is displayed as ``label [id]``; a gold answer that is known by its label
+        alone is any of them.
+        """
+        numbers = (
+            self._index.get(key, self._index.get(name, self._labels.get(name.removesuffix(f" [{key}]"))))
+            for name, key in found.items()
+        )
+        return [number for number in numbers if number is not None]
 
 
 class Solution(NamedTuple):
@@ -200,15 +221,14 @@ def shortest_paths(
     """
     search = _Search(graph, question, max_queries, backward=backward)
     words = word_stems(question.text)
-    gold = [{key for key in (a.id, a.label, *a.aliases) if key} for a in question.answers]
+    gold = _Gold(question.answers)
     levels: dict[str, list[_Walked]] = {topic: [((), {topic: topic})] for topic in dict.fromkeys(question.topics)}
     for _ in range(max_hops):
         reached: dict[Path, tuple[int, int]] = {}
         for topic, level in levels.items():
             walked = search.extend(level)
             for path, end in walked:
-                names = {key for pair in end.items() if topic not in pair for key in pair}
-                hits = sum(bool(names & keys) for keys in gold)
+                hits = len(set(gold.numbers({name: key for name, key in end.items() if topic not in (name, key)})))
                 if hits:
                     reached[path] = max(reached.get(path, (0, 0)), (hits, -len(end)))
             levels[topic] = [(path, end) for path, end in walked if len(end) <= max_frontier and topic not in end]
@@ -235,10 +255,9 @@ def _overlap(paths: Sequence[Path], words: set[str]) -> float:
 def _intersections(question: Question, levels: Mapping[str, Sequence[_Walked]]) -> dict[Solution, dict[str, str]]:
     """Pairs of one-hop paths from the first two topics whose common entities are the gold answers."""
     one, other = list(levels)[:2]
-    gold = {key for answer in question.answers for key in (answer.label, answer.id, *answer.aliases)}
     # Only an end that holds every gold answer can take part.
     near = {
-        topic: [item for item in levels[topic] if len(gold & {*item[1], *item[1].values()}) >= len(question.answers)]
+        topic: [item for item in levels[topic] if _hits(item[1], question.answers)[1] == len(question.answers)]
         for topic in (one, other)
     }
     pairs = {

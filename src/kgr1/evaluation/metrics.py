@@ -22,9 +22,10 @@ from kgr1.rewards.outcome import outcome_reward
 from kgr1.rewards.vote import count_votes
 from kgr1.types import Episode, GoldAnswer, Record, StopReason
 
-METRIC_VERSION = 2
+METRIC_VERSION = 3
 """Goes up whenever a definition below changes; saved with every summary. 2: in ``generated_tokens`` a whole name counts
-only up to where it is the only one left, and ``label [id]`` matches a gold entity that has no id."""
+only up to where it is the only one left, and ``label [id]`` matches a gold entity that has no id. 3: and one whose id is
+its label."""
 
 Key = tuple[str, str, str]
 """Dataset, split and id of a question."""

@@ -103,7 +103,7 @@ class GoldIndex:
             for name in names:
                 forms.setdefault(name, set()).add(number)
         self._by_form = {form: tuple(sorted(found)) for form, found in forms.items()}
-        self._without_id = frozenset(number for number, entity in enumerate(entities) if not entity.id)
+        self._named = frozenset(number for number, entity in enumerate(entities) if entity.named)
         self.entities = tuple(entities)
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class GoldIndex:
         """Numbers of the gold entities that ``name`` (or one of its ``ids``) can stand for.
 
         A nameless entity is shown by its id, so a name that is literally a gold id matches too. Of several entities
-        with one label each is shown as ``label [id]``, which matches a gold entity with this label and no id.
+        with one label each is shown as ``label [id]``, which matches a gold entity that is known by this label alone.
         """
         found = set(self._by_form.get(normalise(name), ()))
         for identifier in (name.strip(), *ids):
@@ -123,7 +123,7 @@ class GoldIndex:
                 found.add(self._by_id[identifier])
             label = name.strip().removesuffix(f" [{identifier}]")
             if label != name.strip():
-                found.update(self._without_id.intersection(self._by_form.get(normalise(label), ())))
+                found.update(self._named.intersection(self._by_form.get(normalise(label), ())))
         return found
 
 
