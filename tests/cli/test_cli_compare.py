@@ -173,6 +173,53 @@ def test_reports_of_single_runs(run: Run, tmp_path: Path) -> None:
     assert "Cannot read" in run("report", tmp_path / "c", "--out", page, code=1).stderr
 
 
+@pytest.fixture
+def parts(run: Run, tmp_path: Path) -> dict[str, list[str]]:
+    """The lines of episodes on two data sets."""
+    run(
+        "evaluate", "-g", "countries", "-q", "countries", "--policy", "oracle", "--limit", "6", "-o", tmp_path / "whole"
+    )
+    lines = (tmp_path / "whole" / "episodes.jsonl").read_text().splitlines()
+    found: dict[str, list[str]] = {"webqsp": [], "cwq": []}
+    for number, line in enumerate(lines):
+        episode = json.loads(line)
+        episode["question"]["dataset"] = list(found)[number % 2]
+        found[episode["question"]["dataset"]].append(json.dumps(episode))
+    return found
+
+
+def saved(folder: Path, lines: list[str]) -> Path:
+    folder.mkdir()
+    (folder / "episodes.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_runs_that_played_their_questions_in_another_order_are_compared(
+    run: Run, parts: dict[str, list[str]], tmp_path: Path
+) -> None:
+    one = saved(tmp_path / "one", [*parts["webqsp"], *parts["cwq"]])
+    two = saved(tmp_path / "two", [*parts["cwq"], *parts["webqsp"]])
+    run("report", one, two, "--out", tmp_path / "r.md")
+    assert "| cwq, webqsp | two against one | +0.0 points" in (tmp_path / "r.md").read_text()
+
+
+def test_one_system_on_several_data_sets_is_one_row(run: Run, parts: dict[str, list[str]], tmp_path: Path) -> None:
+    folders = {f"{name}-{part}": saved(tmp_path / f"{name}-{part}", parts[part]) for name in "ab" for part in parts}
+    words = [f"{name.partition('-')[0]}={folder}" for name, folder in folders.items()]
+    table = tmp_path / "r.md"
+    run("report", *words, "--out", table)
+    whole = table.read_text().partition("## Systems by data sets")[2].partition("##")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in whole.splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows] == ["system", "---", "a", "b"]
+    assert "-" not in rows[2] + rows[3]
+    assert "| cwq | b against a |" in table.read_text()
+    # The same system twice on one data set, and a run that is not finished.
+    (folders["a-cwq"] / "run.json").write_text(json.dumps({"questions": {"count": 9}, "samples": 1}))
+    told = run("report", *words, words[0], "--out", table).stderr
+    assert "cwq/a: 3 of 9 episodes" in told
+    assert "| webqsp | a (5) against a |" in table.read_text()
+
+
 def test_a_report_without_matplotlib(run: Run, spawn: object, tmp_path: Path) -> None:
     assert callable(spawn)
     run("evaluate", "-g", "countries", "-q", "countries", "--policy", "oracle", "--limit", "3", "-o", tmp_path / "a")

@@ -54,11 +54,14 @@ def test_what_was_judged_can_be_rescored(run: Run, tmp_path: Path) -> None:
     assert "judge" not in run("rescore", first).output  # nobody asked for it
     assert "Cannot read" in run("rescore", tmp_path / "nothing", "--metric", "judge_recall", code=1).stderr
     with judge_server() as server:
-        run("judge", first, "--base-url", server.url, "--model", "m")
+        shown = run("judge", first, "--base-url", server.url, "--model", "m", "--seed", "5").stdout
+        assert "(2000 resamples, seed 5)" in shown
+        shown = run("judge", first, "--base-url", server.url, "--model", "m").stdout
     found = json.loads(run(*words).stdout)
     assert list(found["metrics"]) == ["f1", "judge_recall"]
     assert found["metrics"]["judge_recall"] == json.loads((first / "judge.json").read_text())["metrics"]["judge_recall"]
     assert (found["questions"], found["metrics"]["judge_recall"]["value"]) == (6, 1.0)
+    assert "(2000 resamples, seed 0)" in shown
     alone = json.loads(run("rescore", first, "--metric", "judge_all", "--json").stdout)
     assert (list(alone["metrics"]), alone["episodes"]) == (["judge_all"], 6)
     assert "| LLM judge, some gold entity named | 100.0 % | [100.0, 100.0] |" in run("rescore", first).stdout

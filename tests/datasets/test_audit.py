@@ -217,6 +217,26 @@ def test_labels_that_are_shortest_distances_tell_no_short_cuts() -> None:
     assert told.shortest_labels == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "hops"),
+    [
+        (("r", "r"), 2),
+        (("r", "&", "^r"), None),  # each topic is one fact from the answers
+        (("r", "@after 2000"), None),
+        (("r", "@after 2000", "r"), 2),
+        (("r", "r", "&", "r"), None),  # the answers are next to the second topic as they should be
+        (("r", "r", "&", "r", "r", "r"), 2),
+        (("r", "&"), 4),  # no path: the label counts
+        ((), 4),
+    ],
+)
+def test_times_and_branches_of_a_path_are_no_hops(path: tuple[str, ...], hops: int | None) -> None:
+    graph = GraphStore.from_triples([("a", "r", "b"), ("b", "r", "c"), ("a", "s", "c"), ("d", "r", "c")])
+    question = ask(["a", "d"], ["c"], hops=4).model_copy(update={"gold_path": path})
+    found = [(each.hops, each.questions, each.some) for each in audit_questions([question], graph).shortcuts]
+    assert found == ([] if hops is None else [(hops, 1, 1)])
+
+
 # Against what is known of the published sets. Their distances were computed by other code.
 
 

@@ -63,6 +63,13 @@ def test_call_outcomes() -> None:
     assert call_outcomes(played(question(1), ["Paris"])) == {}
 
 
+def test_a_query_that_the_graph_failed_on_is_a_query() -> None:
+    turns = [asked("Rome"), asked("Paris").model_copy(update={"observation": None})]
+    episode = played(question(1), None, turns=turns, stop=StopReason.GRAPH_ERROR)
+    assert call_outcomes(episode) == {"result": 1}
+    assert call_outcomes(played(question(1), None, turns=[*turns, Turn(text="hm")]))["not a query"] == 1
+
+
 def with_ledger(episode: Episode, **outcomes: int) -> Episode:
     usage = episode.usage.model_copy(update={"graph_calls": sum(outcomes.values()), "graph_outcomes": outcomes})
     return episode.model_copy(update={"usage": usage})

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from eval_episodes import asked, played, question
+from full_disk import file_size_limit
 from report_runs import failed
 
 from kgr1.errors import EvaluationError, GraphError, GraphServerError
 from kgr1.evaluation.cells import CELL_FILE, CellResult, cell_folder, collect, giving_up, run_cells
+from kgr1.evaluation.files import locked
 from kgr1.evaluation.metrics import Summary
 from kgr1.evaluation.recipe import Cell, DataSet, Recipe, SystemSpec, cells
 from kgr1.evaluation.results import difference_table, escape_latex, latex, markdown, problems, tables
@@ -127,14 +129,62 @@ def test_a_finished_cell_keeps_its_numbers_when_its_graph_is_not_there(tmp_path:
     assert [run.system for run in runs] == ["good"]
     assert "a/good could not be opened again; its numbers are those it had: There is no graph" in problems(results)[0]
 
-    # What is known to be of other settings, or incomplete now, does not count as finished.
+    # What is known to be of other settings does not count as finished.
     def other(cell: Cell, folder: Path) -> Summary:
-        raise EvaluationError("The folder was made with other settings.")
+        async def runner(item: Question, sample: int) -> Episode:
+            raise AssertionError("nothing is to be played")
+
+        return asyncio.run(evaluate(ASKED, runner, folder, settings={"system": "another"}))
 
     errors = run_cells(RECIPE, tmp_path, [cell], other)
+    assert "was made with other settings" in errors[cell]
     assert collect(RECIPE, tmp_path, errors)[0][0].status == "failed"
     assert run_cells(RECIPE, tmp_path, [cell], play) == {}
     assert collect(RECIPE, tmp_path, {})[0][0].metrics == before.metrics
+
+
+def test_a_finished_cell_keeps_its_numbers_on_a_full_disk_and_beside_another_run(tmp_path: Path) -> None:
+    cell = Cell(dataset="a", system="good")
+    assert run_cells(RECIPE, tmp_path, [cell], play) == {}
+    before = collect(RECIPE, tmp_path, {})[0][0]
+    with file_size_limit(100):
+        full = run_cells(RECIPE, tmp_path, [cell], play)
+    assert "summary.json: File too large" in full[cell]
+    with locked(cell_folder(tmp_path, cell)):
+        held = run_cells(RECIPE, tmp_path, [cell], play)
+    assert "Another run is writing" in held[cell]
+
+    def broken(cell: Cell, folder: Path) -> Summary:
+        raise KeyError("oops")
+
+    for errors in (full, held, run_cells(RECIPE, tmp_path, [cell], broken), {}):
+        assert collect(RECIPE, tmp_path, errors)[0][0] == before.model_copy(update={"error": errors.get(cell, "")})
+
+
+def test_a_cell_that_lost_episodes_to_a_second_attempt_is_not_finished(tmp_path: Path) -> None:
+    """Failed episodes are taken out to be played again, and the server dies before they are."""
+    cell = Cell(dataset="a", system="good")
+
+    def attempt(failing: set[str], patience: int) -> dict[Cell, str]:
+        async def runner(item: Question, sample: int) -> Episode:
+            bad = failed(0, StopReason.GRAPH_ERROR).model_copy(update={"question": item})
+            return bad if item.id in failing else played(item)
+
+        def again(cell: Cell, folder: Path) -> Summary:
+            giving = giving_up(runner, patience)
+            return asyncio.run(evaluate(ASKED, giving, folder, settings={}, retry_failed=True, concurrency=1))
+
+        return run_cells(RECIPE, tmp_path, [cell], again)
+
+    assert attempt({"q2", "q3"}, 3) == {}
+    assert collect(RECIPE, tmp_path, {})[0][0].failed_episodes == 2
+    errors = attempt({"q2", "q3"}, 1)
+    assert "1 episodes in a row" in errors[cell]
+    for told, status in ((errors, "failed"), ({}, "not run")):
+        results, runs = collect(RECIPE, tmp_path, told)
+        assert (results[0].status, results[0].error, runs) == (status, told.get(cell, ""), [])
+    assert attempt(set(), 1) == {}
+    assert collect(RECIPE, tmp_path, {})[0][0].metrics["f1"].value == 1
 
 
 def test_a_dead_server_ends_the_cell(tmp_path: Path) -> None:

@@ -11,18 +11,19 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eval_episodes import asked, played, question
+from full_disk import file_size_limit
 
 from kgr1.config import AgentSettings
 from kgr1.errors import EvaluationError, GraphServerError
 from kgr1.evaluation.files import Journal, read_episodes
 from kgr1.evaluation.metrics import Summary, summarise
-from kgr1.evaluation.run import Progress, evaluate, read_sessions
+from kgr1.evaluation.run import OtherRunError, Progress, evaluate, read_sessions
 from kgr1.types import Episode, Question, StopReason
 
 SETTINGS: dict[str, Any] = {"model": "scripted", "agent": {"max_turns": 5}}
@@ -188,7 +189,7 @@ def test_damage_in_the_middle_is_reported(tmp_path: Path) -> None:
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     run(tmp_path, Scripted())
     other = {"model": "scripted", "agent": {"max_turns": 7}, "seed": 1}
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises(OtherRunError) as caught:
         run(tmp_path, Scripted(), settings=other, samples=3)
     assert caught.value.details["differences"] == ["samples", "settings.agent.max_turns", "settings.seed"]
     assert "settings.agent.max_turns is 5 there and 7 now" in str(caught.value)
@@ -224,7 +225,7 @@ def test_foreign_folders_are_refused(tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "episodes.jsonl").write_text("precious\n", "utf-8")
-    with pytest.raises(EvaluationError, match=r"no run\.json"):
+    with pytest.raises(OtherRunError, match=r"no run\.json"):
         run(used, Scripted())
     assert (used / "episodes.jsonl").read_text("utf-8") == "precious\n"
     (tmp_path / "file").write_text("x", "utf-8")
@@ -241,7 +242,7 @@ def test_lines_that_are_not_of_this_run_are_refused(tmp_path: Path) -> None:
     journal = tmp_path / "episodes.jsonl"
     lines = journal.read_text("utf-8").splitlines(keepends=True)
     journal.write_text("".join([*lines, lines[2]]), "utf-8")
-    with pytest.raises(EvaluationError, match="twice"):
+    with pytest.raises(OtherRunError, match="twice"):
         run(tmp_path, Scripted())
     stranger = played(question("99")).model_dump_json() + "\n"
     journal.write_text("".join([*lines, stranger]), "utf-8")
@@ -298,18 +299,6 @@ def test_a_second_run_on_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="Another run is writing to"):
         run(tmp_path, nested)
     run(tmp_path, Scripted())
-
-
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow beyond ``size`` bytes, as a full disk would."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_room_in_the_middle_of_a_line(tmp_path: Path, unbroken: Summary) -> None:

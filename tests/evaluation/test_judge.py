@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from eval_episodes import played, question
+from full_disk import file_size_limit
 from judge_server import judge_server, same_name
 from sklearn.metrics import cohen_kappa_score
 
@@ -92,6 +93,21 @@ def test_busy_servers_are_asked_again_and_refusals_are_final(tmp_path: Path) -> 
         for wrong in ("ftp://x/v1", "localhost:1", "http://", "http://[::1", ""):
             with pytest.raises(EvaluationError, match="not the address of a model server"):
                 ask(run, tmp_path / "b.jsonl", wrong)
+
+
+def test_a_verdict_that_was_written_in_part_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    with VerdictBook(path) as book:
+        book.keep("a", "1", "")
+        with file_size_limit(path.stat().st_size + 10), pytest.raises(EvaluationError, match="Cannot write the verd"):
+            book.keep("b", "1", "")
+        assert "b" not in book
+        book.keep("c", "0", "")  # there is room again
+    with VerdictBook(path) as book:
+        assert len(book) == 2
+        assert (book.bits("a"), book.bits("c")) == ("1", "0")
+        book.keep("b", "1", "")
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "c", "b"]
 
 
 @pytest.mark.parametrize(

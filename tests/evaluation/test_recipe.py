@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kgr1.errors import SettingsError
-from kgr1.evaluation.recipe import DataSet, Recipe, SystemSpec, cell_record, cells, read_recipe
+from kgr1.evaluation.recipe import CellRecord, DataSet, Recipe, SystemSpec, cell_record, cells, read_recipe
 
 WHOLE = """
 title = "T"
@@ -56,6 +56,39 @@ def test_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         cells(recipe, ["pets", "nothing"])
     first, *others = (cell_record(recipe, cell) for cell in cells(recipe))
     assert first not in others
+
+
+SEEDS = """
+[systems.settings]
+kind = "agent"
+settings.sampling.seed = 7
+[systems.both]
+kind = "agent"
+seed = 0
+settings.sampling.seed = 7
+"""
+
+
+def test_the_seed_of_the_sampling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the system, else that of its settings, else that of the recipe's, else 0."""
+    monkeypatch.setenv("KGR1_TEST_PLACE", "/data")
+
+    def seeds(text: str) -> list[int]:
+        recipe = read_recipe(write(tmp_path, text))
+        return [recipe.settings_of(system).sampling.seed for system in recipe.systems]
+
+    assert seeds(WHOLE + SEEDS) == [0, 7, 7, 0]
+    shared = "[settings.sampling]\nseed = 5\ntemperature = 0.5\n[datasets.films]"
+    assert seeds((WHOLE + SEEDS).replace("[datasets.films]", shared)) == [5, 7, 7, 0]
+
+
+def test_a_record_of_a_cell_holds_the_seed_that_was_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGR1_TEST_PLACE", "/data")
+    recipe = read_recipe(write(tmp_path))
+    record = cell_record(recipe, cells(recipe)[0])
+    saved = record.model_dump(mode="json")
+    assert (saved["system"]["seed"], saved["settings"]["sampling"]["seed"]) == (0, 0)
+    assert CellRecord.model_validate(saved) == record
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ MAX_ANSWERS = 1000
 MAX_NAME_CHARACTERS = 2000
 
 
+class _Unquoted(str):
+    """A number in JSON, as it was written."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class ParsedTurn:
     """What a turn means. Exactly one of ``query``, ``answer`` and ``error`` is set.
@@ -176,21 +182,29 @@ def _unquote(quoted: str) -> str:
 def parse_answer(text: str, seen: Sequence[str] = ()) -> tuple[tuple[str, ...], bool]:
     """The listed names in order without duplicates, and whether they were a JSON list of strings.
 
-    Fallback for other notations (SPEC section 3): newlines or ``;`` separate; else names that were shown are found by
-    longest match; else commas separate.
+    Numbers without quotes are names as they are written, and a ``null`` in a list is none. Fallback for other notations
+    (SPEC section 3): newlines or ``;`` separate; else names that were shown are found by longest match; else commas
+    separate.
 
     >>> parse_answer('["a", "b", "a"]')
     (('a', 'b'), True)
+    >>> parse_answer("[1.80, null]")
+    (('1.80',), False)
     >>> parse_answer("Washington, D.C., Ohio", seen=["Washington, D.C.", "Ohio", "Washington"])
     (('Washington, D.C.', 'Ohio'), False)
     """
-    strict = True
+    strict = False
+    items: list[str] | None = None
     try:
-        value = json.loads(text)
-        strict = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        value = json.loads(text, parse_float=_Unquoted, parse_int=_Unquoted, parse_constant=_Unquoted)
+        if isinstance(value, str):
+            items = [value]
+        elif isinstance(value, list):
+            strict = all(type(item) is str for item in value)
+            items = [_as_text(item) for item in value if item is not None]
     except (ValueError, RecursionError):  # not JSON, or nested deeper than the reader goes
-        strict = False
+        pass
+    if items is None:
         items = _split(text.strip(), seen)
     unique: dict[str, str] = {}
     for item in items[:MAX_ANSWERS]:
@@ -198,6 +212,10 @@ def parse_answer(text: str, seen: Sequence[str] = ()) -> tuple[tuple[str, ...], 
         if name:
             unique.setdefault(normalise(name), name)
     return tuple(unique.values()), strict
+
+
+def _as_text(item: object) -> str:
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
 
 
 def _split(text: str, seen: Sequence[str]) -> list[str]:

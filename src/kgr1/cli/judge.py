@@ -109,7 +109,7 @@ def _show(summary: JudgeSummary, tally: Tally) -> None:
     from kgr1.evaluation.report import slice_table
 
     whole = Slice(questions=summary.questions, episodes=summary.episodes, metrics=summary.metrics)
-    print_table(slice_table(whole, seed=0, resamples=RESAMPLES))
+    print_table(slice_table(whole, seed=summary.seed, resamples=RESAMPLES))
     out.print(
         facts(
             [

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgr1.cli.console import note, one_line, warn
 from kgr1.cli.outputs import refuse_input
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kgr1.evaluation.runs import Run
 
 
 def report(
@@ -23,7 +28,8 @@ def report(
 ) -> None:
     """Write one self-contained page: tables, pictures and single episodes of one or several evaluations.
 
-    Runs on the same questions are compared with each other. A name that ends in .md or .tex gives the tables alone.
+    Runs on the same questions are compared with each other, and runs of one NAME on several data sets are one system.
+    A FILE that ends in .md or .tex has the tables alone.
     """
     from kgr1.evaluation.breakdowns import breakdowns
     from kgr1.evaluation.cells import CellResult
@@ -42,12 +48,11 @@ def report(
     for spec in runs:
         name, folder = named(spec)
         loaded.append(Run.load(folder, system=name, examples=examples))
-    for number, run in enumerate(loaded):
-        datasets = dict.fromkeys(row.key[0] for row in run.rows)
-        run.dataset = ", ".join(datasets)
-        if any(other.system == run.system for other in loaded[:number]):
-            run.system = f"{run.system} ({number + 1})"
-    notes = [f"{run.system}: {problem}" for run in loaded for problem in run.problems]
+        loaded[-1].dataset = ", ".join(sorted({row.key[0] for row in loaded[-1].rows}))
+    _tell_apart(loaded)
+    systems = [run.system for run in loaded]
+    names = [run.system if systems.count(run.system) == 1 else f"{run.dataset}/{run.system}" for run in loaded]
+    notes = [f"{name}: {problem}" for name, run in zip(names, loaded, strict=True) for problem in run.problems]
     for told in notes:
         warn(one_line(told))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +63,15 @@ def report(
     parts = [*tables([CellResult.of(run) for run in loaded]), difference_table(loaded), *breakdowns(loaded)]
     write_whole(target, latex(parts) if form == ".tex" else markdown(title, parts, notes, heading="To know"))
     note(f"The tables are in {one_line(str(target))}.")
+
+
+def _tell_apart(runs: Sequence[Run]) -> None:
+    """Number the systems that would have the name of another one on the same data."""
+    taken: set[tuple[str, str]] = set()
+    for number, run in enumerate(runs, start=1):
+        if (run.dataset, run.system) in taken:
+            run.system = f"{run.system} ({number})"
+        taken.add((run.dataset, run.system))
 
 
 def named(spec: str) -> tuple[str, Path]:

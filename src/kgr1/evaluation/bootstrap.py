@@ -53,7 +53,8 @@ def estimate_difference(
     """
     names = [name for name in before if name in after]
     old, new = {name: before[name] for name in names}, {name: after[name] for name in names}
-    values = {name: _values(new)[name] - _values(old)[name] for name in names}
+    old_values, new_values = _values(old), _values(new)
+    values = {name: new_values[name] - old_values[name] for name in names}
     # The draws depend on the seed and on Q alone, so these two resample the same questions.
     old_ratios, new_ratios = _resampled(old, seed, resamples), _resampled(new, seed, resamples)
     return {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from kgr1.evaluation.bootstrap import Metric
 from kgr1.evaluation.causes import OUTCOMES, Cause
 from kgr1.evaluation.costs import spread
+from kgr1.evaluation.metrics import runs_per_question, union_name
 from kgr1.evaluation.report import interval, label, shown
 from kgr1.evaluation.results import Table, seconds
 from kgr1.evaluation.runs import Run
@@ -90,12 +91,12 @@ def union_metric(run: Run, name: str) -> Metric | None:
 
 def of_union(metrics: Mapping[str, Metric], name: str) -> Metric | None:
     """That of the union of several runs, if it is there."""
-    return metrics.get(f"union_{name}", metrics.get(name))
+    return metrics.get(union_name(metrics, name))
 
 
 def _samples(run: Run) -> int:
     overall = run.summary.overall
-    return round(overall.episodes / max(overall.questions, 1))
+    return runs_per_question(overall.questions, overall.episodes)
 
 
 def _shown(run: Run | None, name: str) -> str:

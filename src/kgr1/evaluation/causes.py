@@ -13,9 +13,6 @@ from kgr1.rewards.turn import asked_before
 from kgr1.types import Episode, Observation, StopReason, Turn
 
 AGENT = "agent"
-"""What episodes of a single run of the agent have for their system."""
-
-AGENT = "agent"
 """The system of an episode that is one run of the agent."""
 
 
@@ -88,7 +85,8 @@ def call_outcomes(episode: Episode) -> Counter[str]:
     counts = Counter(episode.usage.graph_outcomes) or _outcomes_of(turns)  # an old record has none
     counts["result"] += counts.pop(OK, 0)
     asked = [(place, turn) for place, turn in enumerate(turns) if turn.answer is None and not turn.step]
-    counts["not a query"] = sum(turn.observation is None for _, turn in asked)
+    # A query that the graph failed on has no observation either.
+    counts["not a query"] = sum(turn.observation is None and turn.query is None for _, turn in asked)
     if episode.system == AGENT:
         again = [turn for place, turn in asked if _succeeded(turn.observation) and asked_before(turn, turns[:place])]
         calls = sum(max(1, sum(map(_succeeded, turn.parts))) for turn in again)

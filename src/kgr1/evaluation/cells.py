@@ -22,7 +22,7 @@ from kgr1.evaluation.costs import Spread, Throughput, spread, throughput
 from kgr1.evaluation.files import write_whole
 from kgr1.evaluation.metrics import METRIC_VERSION, Summary
 from kgr1.evaluation.recipe import Cell, CellRecord, Recipe, cell_record, cells
-from kgr1.evaluation.run import EpisodeRunner
+from kgr1.evaluation.run import EpisodeRunner, OtherRunError
 from kgr1.evaluation.runs import Run
 from kgr1.types import Episode, Question, Record, StopReason
 
@@ -88,7 +88,8 @@ def run_cells(
     """Play the chosen cells one after the other; returns the errors of those that failed.
 
     ``play`` evaluates a cell into its folder, going on with what is there. Whatever it raises is the failure of that
-    cell alone. A cell that was finished stays so if its graph or its model cannot be opened this time.
+    cell alone. A cell that was finished stays so if its graph cannot be opened this time, say, or the disk is full, and
+    no longer if its folder turns out to be of another run.
     """
     errors: dict[Cell, str] = {}
     for cell in chosen:
@@ -99,13 +100,12 @@ def run_cells(
             write_whole(
                 folder / CELL_FILE, json.dumps(cell_record(recipe, cell).model_dump(mode="json"), indent=2) + "\n"
             )
-        except EvaluationError as error:  # other settings than those of what is there, or episodes that have failed
+        except OtherRunError as error:
             (folder / CELL_FILE).unlink(missing_ok=True)
             errors[cell] = error.message
         except KGR1Error as error:
             errors[cell] = error.message
         except Exception as error:  # of a library, say: the other cells may well work
-            (folder / CELL_FILE).unlink(missing_ok=True)
             errors[cell] = f"Unexpected {type(error).__name__}: {error}"
         ended(cell, errors.get(cell, ""))
     return errors
@@ -127,12 +127,15 @@ def _result(recipe: Recipe, out: Path, cell: Cell, error: str, examples: int) ->
         "kind": recipe.systems[cell.system].kind,
         "folder": folder.relative_to(out).as_posix(),
     }
+    without = CellResult(**known, status="failed" if error else "not run", error=error)
     if not _is_of(folder, cell_record(recipe, cell)):
-        return CellResult(**known, status="failed" if error else "not run", error=error), None
+        return without, None
     try:
         run = Run.load(folder, system=cell.system, dataset=cell.dataset, examples=examples)
     except KGR1Error as problem:
         return CellResult(**known, status="failed", error=problem.message), None
+    if run.unfinished:  # episodes that had failed were taken out to be played again, and not all of them were
+        return without, None
     result = CellResult.of(run, kind=known["kind"], folder=known["folder"])
     return result.model_copy(update={"error": error}), run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kgr1.errors import EvaluationError
 from kgr1.evaluation.bootstrap import RESAMPLES, Column, Metric, estimate, estimate_difference
-from kgr1.evaluation.metrics import METRIC_VERSION, EpisodeRow, columns, group_rows
+from kgr1.evaluation.metrics import METRIC_VERSION, EpisodeRow, columns, group_rows, union_name
 from kgr1.types import Episode, Record
 
 
@@ -65,4 +65,4 @@ def compare_rows(
 
 def _as_unions(found: dict[str, Column]) -> dict[str, Column]:
     """The columns with those of the union in the place of the mean over the runs, where there are both."""
-    return {name: found.get(f"union_{name}", column) for name, column in found.items()}
+    return {name: found[union_name(found, name)] for name in found}

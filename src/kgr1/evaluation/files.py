@@ -77,6 +77,20 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def append_line(file: int, line: bytes, end: int, *, sync: bool = False) -> None:
+    """Add a line to a file of ``end`` bytes, forced to disk with ``sync``; if that fails, it is cut back to ``end``."""
+    try:
+        rest = memoryview(line)
+        while rest:  # a disk that fills up may take the beginning and say so only by the count
+            rest = rest[os.write(file, rest) :]
+        if sync:
+            os.fsync(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, end)
+        raise
+
+
 class Journal:
     """The episodes of a run, appended one line at a time. Open it with :meth:`open` and close it."""
 
@@ -113,31 +127,24 @@ class Journal:
     def append(self, episode: Episode) -> None:
         """Add one line; on failure the file is cut back to whole lines and :class:`EvaluationError` raised."""
         line = episode.model_dump_json().encode() + b"\n"
+        due = time.monotonic() - self._synced >= SYNC_INTERVAL_S
         try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-            if time.monotonic() - self._synced >= SYNC_INTERVAL_S:
-                self._sync()
+            append_line(self._file, line, self._end, sync=due)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._end)
             raise self._failure(error) from error
         self._end += len(line)
+        if due:
+            self._synced = time.monotonic()
 
     def close(self) -> None:
         """Force what was written to disk and close; raises :class:`EvaluationError` if that fails."""
         try:
-            self._sync()
+            os.fsync(self._file)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # pipes and devices have nothing to force
                 raise self._failure(error) from error
         finally:
             os.close(self._file)
-
-    def _sync(self) -> None:
-        os.fsync(self._file)
-        self._synced = time.monotonic()
 
     def _failure(self, error: OSError) -> EvaluationError:
         return EvaluationError(

@@ -9,7 +9,7 @@ failed, count 0 and stay in the denominator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,8 @@ from kgr1.types import Episode, GoldAnswer, Record, StopReason
 
 METRIC_VERSION = 3
 """Goes up whenever a definition below changes; saved with every summary. 2: in ``generated_tokens`` a whole name counts
-only up to where it is the only one left, and ``label [id]`` matches a gold entity that has no id. 3: and one whose id is
-its label."""
+only up to where it is the only one left, and ``label [id]`` matches a gold entity that has no id. 3: and one whose id
+is its label."""
 
 Key = tuple[str, str, str]
 """Dataset, split and id of a question."""
@@ -150,6 +150,17 @@ def question_key(episode: Episode) -> Key:
     """What tells the questions of a run apart."""
     question = episode.question
     return (question.dataset, question.split, question.id)
+
+
+def union_name(found: Container[str], name: str) -> str:
+    """What a metric is called among those ``found`` if several runs of a question count as one N-run search."""
+    union = f"union_{name}"
+    return union if union in found else name
+
+
+def runs_per_question(questions: int, episodes: int) -> int:
+    """How many runs of each question there are."""
+    return round(episodes / max(questions, 1))
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:

@@ -62,8 +62,9 @@ class DataSet(Record):
 class SystemSpec(Record):
     """One row of the table: a kind of system with its model and settings.
 
-    ``runs`` above 1 are drawn at temperature 1 unless one is named. ``options`` belong to the kind. ``concurrency``
-    takes the place of that of the recipe; with 1, seconds are the latency of single questions.
+    ``runs`` above 1 are drawn at temperature 1 unless one is named. ``temperature`` and ``seed``, where they are given,
+    take the place of those in the settings. ``options`` belong to the kind. ``concurrency`` takes the place of that of
+    the recipe; with 1, seconds are the latency of single questions.
     """
 
     kind: str
@@ -101,7 +102,8 @@ class Recipe(Record):
         for name, table in spec.settings.items():
             tables[name] = tables.get(name, {}) | table
         sampling = tables.setdefault("sampling", {})
-        sampling["seed"] = spec.seed
+        if "seed" in spec.model_fields_set:  # a record of a cell holds it as 0 where it was not given
+            sampling["seed"] = spec.seed
         if spec.temperature is not None:
             sampling["temperature"] = spec.temperature
         if spec.runs > 1 and not sampling.get("temperature"):

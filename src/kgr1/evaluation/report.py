@@ -88,13 +88,12 @@ def comparison_table(comparison: Comparison, before: str = "before", after: str 
     """Markdown: both runs and the difference after - before; a star marks intervals that do not contain 0."""
     rows = []
     for name, change in ordered(comparison.difference).items():
-        star = " *" if change.low > 0 or change.high < 0 else ""
         rows.append(
             (
                 label(name),
                 shown(name, comparison.before[name].value),
                 shown(name, comparison.after[name].value),
-                shown(name, change.value, signed=True) + star,
+                shown(name, change.value, signed=True) + star(change),
                 interval(name, change, signed=True),
             )
         )
@@ -106,6 +105,18 @@ def comparison_table(comparison: Comparison, before: str = "before", after: str 
         *markdown_table(("metric", before, after, "difference", "95% interval"), rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def star(change: Metric) -> str:
+    """The mark of a difference whose interval does not contain 0."""
+    return " *" if change.low > 0 or change.high < 0 else ""
+
+
+def difference(name: str, change: Metric | None, *, missing: str = "-") -> str:
+    """A difference with its interval and its mark in one cell; ``missing`` where there is none."""
+    if change is None:
+        return missing
+    return f"{shown(name, change.value, signed=True)} {interval(name, change, signed=True)}{star(change)}"
 
 
 def label(name: str) -> str:

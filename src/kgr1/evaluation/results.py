@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from kgr1.evaluation.cells import CellResult
 from kgr1.evaluation.compare import Comparison, compare_rows
-from kgr1.evaluation.report import interval, label, markdown_table, shown
+from kgr1.evaluation.metrics import runs_per_question, union_name
+from kgr1.evaluation.report import difference, interval, label, markdown_table, shown
 from kgr1.evaluation.runs import Run
 
 ACCURACY = ("f1", "hit1", "generated_tokens")
@@ -23,7 +24,13 @@ def tables(results: Sequence[CellResult]) -> list[Table]:
     """The accuracy table (the union of the runs where there are several) and the efficiency table."""
     finished = [result for result in results if result.status == "finished"]
     accuracy = [
-        [r.dataset, r.system, *(_accuracy(r, name) for name in ACCURACY), str(_runs(r)), str(r.questions)]
+        [
+            r.dataset,
+            r.system,
+            *(_accuracy(r, name) for name in ACCURACY),
+            str(runs_per_question(r.questions, r.episodes)),
+            str(r.questions),
+        ]
         for r in finished
     ]
     header = ["data set", "system", *(label(name) for name in ACCURACY), "runs", "questions"]
@@ -63,24 +70,7 @@ def pair(first: Run, second: Run) -> Comparison | None:
 
 
 def _differences(found: Comparison) -> list[str]:
-    cells = []
-    for name in PAIRED:
-        change = found.difference.get(name)
-        if change is None:
-            cells.append("-")
-            continue
-        star = " *" if change.low > 0 or change.high < 0 else ""
-        cells.append(f"{shown(name, change.value, signed=True)} {interval(name, change, signed=True)}{star}")
-    return [*cells, str(found.questions)]
-
-
-def _runs(result: CellResult) -> int:
-    """Runs of each question."""
-    return round(result.episodes / max(result.questions, 1))
-
-
-def _of_runs(result: CellResult, name: str) -> str:
-    return f"union_{name}" if f"union_{name}" in result.metrics else name
+    return [*(difference(name, found.difference.get(name)) for name in PAIRED), str(found.questions)]
 
 
 def _with_interval(result: CellResult, name: str) -> str:
@@ -90,8 +80,8 @@ def _with_interval(result: CellResult, name: str) -> str:
 
 def _accuracy(result: CellResult, name: str) -> str:
     """A metric of the union of the runs; behind generated tokens how many more were forced."""
-    text = _with_interval(result, _of_runs(result, name))
-    forced = result.metrics.get(_of_runs(result, "forced_tokens")) if name == "generated_tokens" else None
+    text = _with_interval(result, union_name(result.metrics, name))
+    forced = result.metrics.get(union_name(result.metrics, "forced_tokens")) if name == "generated_tokens" else None
     return text if forced is None or not forced.value else f"{text} (+{shown('forced_tokens', forced.value)} forced)"
 
 

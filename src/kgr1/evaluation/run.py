@@ -47,6 +47,10 @@ Entry = tuple[Key, int]
 """A question and the index of a sample."""
 
 
+class OtherRunError(EvaluationError):
+    """What a folder holds was made with other settings, or is not known to be of the run that it is opened for."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the progress callback is told after every episode: ``done`` of ``total``, ``resumed`` of them found."""
@@ -75,8 +79,9 @@ async def evaluate(
     JSON and must be the same when a folder is resumed. ``concurrency`` episodes run at once and may change between
     calls. ``retry_failed`` plays episodes again that ended in a policy or graph error.
 
-    Raises :class:`EvaluationError` if the folder belongs to another run, cannot be written, or ``runner`` raised; what
-    was finished by then is kept. Errors of kgr1 that ``runner`` raises pass through unchanged.
+    Raises :class:`OtherRunError` if the folder belongs to another run, and :class:`EvaluationError` if it cannot be
+    written or ``runner`` raised; what was finished by then is kept. Errors of kgr1 that ``runner`` raises pass through
+    unchanged.
     """
     if samples < 1 or concurrency < 1:
         raise EvaluationError(f"samples and concurrency must be at least 1; got {samples} and {concurrency}.")
@@ -243,7 +248,7 @@ def _finished(found: Sequence[Episode], wanted: Mapping[Entry, Question], out: P
         entry = (_key(episode.question), episode.sample)
         if entry in finished or entry not in wanted:
             problem = "twice" if entry in finished else "though it is not part of this run"
-            raise EvaluationError(
+            raise OtherRunError(
                 f"{out / EPISODES_FILE} holds question '{episode.question.id}', sample {episode.sample}, {problem}; "
                 "delete that line or choose another folder."
             )
@@ -275,7 +280,7 @@ def _check_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     path = out / RUN_FILE
     if not path.exists():
         if (out / EPISODES_FILE).exists():
-            raise EvaluationError(f"{out} has episodes but no {RUN_FILE} that says how they were made; choose another.")
+            raise OtherRunError(f"{out} has episodes but no {RUN_FILE} that says how they were made; choose another.")
         write_whole(path, json.dumps({"metric_version": METRIC_VERSION, **manifest}, indent=2) + "\n")
         return
     try:
@@ -290,7 +295,7 @@ def _check_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     if keys:
         shown = [_difference(key, old, new) for key in keys[:_SHOWN_DIFFERENCES]]
         more = f" and {len(keys) - len(shown)} more" if len(keys) > len(shown) else ""
-        raise EvaluationError(
+        raise OtherRunError(
             f"{out} was made with other settings: {'; '.join(shown)}{more}. Use the same settings to resume it or "
             "choose another folder.",
             differences=keys,

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from kgr1.errors import EvaluationError
+from kgr1.evaluation.files import append_line
 
 _SHOWN = 200  # characters of a reply that could not be read
 
@@ -20,12 +21,14 @@ class VerdictBook:
         self._path = path
         self._bits: dict[str, str | None] = {}
         self._file = -1
+        self._end = 0
 
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._read()
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._end = os.fstat(self._file).st_size
         except OSError as error:
             raise self._failure(error) from error
         return self
@@ -46,12 +49,14 @@ class VerdictBook:
         return self._bits[key]
 
     def keep(self, key: str, bits: str | None, reply: str) -> None:
-        """Write down a verdict; raises :class:`EvaluationError` if the file cannot be written."""
+        """Write down a verdict; raises :class:`EvaluationError` if the file cannot be written, and nothing is added."""
         row = {"key": key, "bits": bits} | ({"reply": reply[:_SHOWN]} if bits is None else {})
+        line = json.dumps(row).encode() + b"\n"
         try:
-            os.write(self._file, json.dumps(row).encode() + b"\n")
+            append_line(self._file, line, self._end)
         except OSError as error:
             raise self._failure(error) from error
+        self._end += len(line)
         self._bits[key] = bits
 
     def _read(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from kgr1.datasets.audit.leaks import Leak, find_leaks
 from kgr1.datasets.audit.reach import Distances, ReachOptions, Search
+from kgr1.datasets.paths import parse_path
 from kgr1.errors import DatasetError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.types import Question, Record
@@ -42,7 +43,7 @@ class Missing(Record):
 class Shortcut(Record):
     """Questions of one length whose gold answers are direct neighbours of a topic."""
 
-    hops: int  # the length of the gold path, or where there is none what the question set says
+    hops: int  # of the shortest branch of the gold path, or where there is none what the question set says
     questions: int
     some: int
     all: int
@@ -142,9 +143,11 @@ class _Names:
 class _Short:
     """Counts short cuts: answers one fact away from a question that is longer.
 
-    How long a question is says its gold path, or else its label. Some sets label a question with the shortest distance
-    to its answers. No answer can be nearer than that, so a count of 0 would say nothing: if not a single label is
-    longer than the way that the search found, these questions are left out and only their number is told.
+    How long a question is says its gold path, or else its label. Of a path with several branches the shortest counts:
+    where one of them is a single hop, answers one fact from its topic are no short cut. Some sets label a question with
+    the shortest distance to its answers. No answer can be nearer than that, so a count of 0 would say nothing: if not a
+    single label is longer than the way that the search found, these questions are left out and only their number is
+    told.
     """
 
     def __init__(self) -> None:
@@ -153,13 +156,14 @@ class _Short:
         self._longer = False  # some label is longer than the shortest way
 
     def add(self, question: Question, found: Distances) -> None:
-        hops = len(question.gold_path) or question.hops
+        branches = parse_path(question.gold_path)
+        hops = min(map(len, branches)) if branches else question.hops
         if hops is None or hops < 2:
             return
         nearest = min((distance for distance in found.answers if distance is not None), default=None)
-        self._longer |= not question.gold_path and nearest is not None and hops > nearest
+        self._longer |= not branches and nearest is not None and hops > nearest
         some, every = found.within(1)
-        counts = (self._by_path if question.gold_path else self._by_label).setdefault(hops, Counter())
+        counts = (self._by_path if branches else self._by_label).setdefault(hops, Counter())
         counts.update({"questions": 1, "some": int(some), "all": int(every)})
 
     @property

@@ -30,10 +30,10 @@ from kgr1.evaluation.breakdowns import (
     turn_rows,
 )
 from kgr1.evaluation.costs import spread, throughput
-from kgr1.evaluation.metrics import METRIC_VERSION
+from kgr1.evaluation.metrics import METRIC_VERSION, runs_per_question, union_name
 from kgr1.evaluation.page import charts
 from kgr1.evaluation.page.text import json_for_html, visible
-from kgr1.evaluation.report import interval, label, ordered, shown
+from kgr1.evaluation.report import difference, interval, label, ordered, shown
 from kgr1.evaluation.results import EFFICIENCY, pair, seconds
 from kgr1.evaluation.runs import Run
 
@@ -123,7 +123,7 @@ def _headline(runs: Sequence[Run]) -> dict[str, Any]:
         count = f"{run.summary.overall.questions}"
         rows.append([run.system, count, *(_cell(run, name) for name in HEADLINE)])
         if "union_f1" in run.summary.metrics:
-            samples = round(run.summary.overall.episodes / max(run.summary.overall.questions, 1))
+            samples = runs_per_question(run.summary.overall.questions, run.summary.overall.episodes)
             union = [_cell(run, f"union_{name}") for name in HEADLINE]
             rows.append([f"{run.system}: union of {samples} runs", count, *union])
     return _table(["system", "questions", *(label(name) for name in HEADLINE)], rows)
@@ -143,12 +143,7 @@ def _pairs(runs: Sequence[Run]) -> dict[str, Any]:
             found = pair(first, second)
             if found is None:
                 continue
-            cells = []
-            for name in _PAIRED:
-                change = found.difference.get(name)
-                star = " *" if change is not None and (change.low > 0 or change.high < 0) else ""
-                value = "–" if change is None else shown(name, change.value, signed=True)
-                cells.append(f"{value} {interval(name, change, signed=True) if change else ''}{star}")
+            cells = [difference(name, found.difference.get(name), missing="–") for name in _PAIRED]
             rows.append([f"{second.system} − {first.system}", str(found.questions), *cells])
     return _table(["difference", "questions", *(label(name) for name in _PAIRED)], rows)
 
@@ -218,7 +213,7 @@ def _figures(runs: Sequence[Run], pictures: list[str]) -> Iterable[dict[str, Any
 
 
 def _best(run: Run, name: str) -> str:
-    return _cell(run, f"union_{name}" if f"union_{name}" in run.summary.metrics else name)
+    return _cell(run, union_name(run.summary.metrics, name))
 
 
 def _efficiency(runs: Sequence[Run]) -> dict[str, Any]:
