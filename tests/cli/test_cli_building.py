@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -45,6 +46,24 @@ def test_extract(run: Run, tmp_path: Path) -> None:
     shown = run(*words, "--hops", "1", "--include-answers", "--force")
     assert ["triples", "2"] in [row.split() for row in shown.stdout.splitlines()]
     assert "not comparable with honest ones" in " ".join(shown.stderr.split())
+
+
+def test_extracted_questions_name_the_graphs_that_there_are(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "kg.tsv").write_text("a\tr\tb\n")
+    questions, written = tmp_path / "questions.jsonl", tmp_path / "cut.jsonl"
+    rows = [{"id": f"q{name}", "question": "?", "topic_entities": [name], "answers": ["b"]} for name in "ax"]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("graph", "extract", tmp_path / "kg.tsv", tmp_path / "cut", "--questions", questions, "--force")
+
+    def graph_ids() -> list[str | None]:
+        return [json.loads(line).get("graph_id") for line in written.read_text().splitlines()]
+
+    shown = run(*words, "--write-questions", written).stderr
+    assert graph_ids() == ["qa", None]
+    assert "1 of 2 questions have no topic in the graph" in " ".join(shown.split())
+    shown = run(*words, "--write-questions", written, "--plain").stderr
+    assert graph_ids() == [None, None]
+    assert "have no topic" not in " ".join(shown.split())
 
 
 def test_contract(run: Run, tmp_path: Path) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from cli_process import Run
 
 LOST = "is read by this command and would be lost"
+READ_NEXT = "would be read as one of the sources"
 LINE = {"id": "1", "question": "Ada's children?", "topic_entities": ["Ada"], "answers": ["Ben", "Cleo"]}
+
+
+def refusal(run: Run, *arguments: str | Path) -> str:
+    """What a command that is refused says, on one line."""
+    return " ".join(run(*arguments, code=2).stderr.replace("│", " ").split())
 
 
 @pytest.fixture
@@ -52,6 +59,75 @@ def test_graph_commands_keep_what_they_read(run: Run, tmp_path: Path, family: Pa
     before = family.read_bytes()
     assert LOST in run("graph", "contract", family, family, "--force", code=2).stderr
     assert family.read_bytes() == before
+
+
+def test_members_of_sources_are_kept(run: Run, tmp_path: Path, family: Path) -> None:
+    data = tmp_path / "data"
+    (data / "more").mkdir(parents=True)
+    facts = data / "more" / "facts.tsv"
+    facts.write_bytes(family.read_bytes())
+    (tmp_path / "link.tsv").symlink_to(facts)
+    for source in (data, data / "*", data / "**" / "*.tsv", data / "more" / "f*"):
+        for target in (facts, tmp_path / "link.tsv"):
+            assert LOST in refusal(run, "graph", "contract", source, target, "--force")
+    names = tmp_path / "names.tsv"
+    names.write_text("Ada\tAda L.\n")
+    assert LOST in refusal(run, "graph", "contract", facts, names, "--names", names, "--force")
+    numbered, symbols = tmp_path / "train_simple.json", tmp_path / "entities.txt"
+    numbered.write_text("{}")
+    symbols.write_text("Ada\n")
+    assert LOST in refusal(run, "graph", "contract", numbered, symbols, "--force")
+    assert facts.read_bytes() == family.read_bytes()
+    assert (names.read_text(), symbols.read_text()) == ("Ada\tAda L.\n", "Ada\n")
+
+
+def test_what_lies_in_a_graph_is_not_replaced_with_it(run: Run, tmp_path: Path, family: Path) -> None:
+    graph = tmp_path / "g.kg"
+    run("graph", "build", family, graph)
+    facts, questions = graph / "facts.tsv", graph / "questions.jsonl"
+    facts.write_bytes(family.read_bytes())
+    questions.write_text(json.dumps(LINE))
+    inside = "lies in .*g.kg, is read by this command and would be lost"
+    for arguments in (
+        ("build", facts, graph),
+        ("build", family, graph, "--names", facts),
+        ("build", graph / "*.tsv", graph),
+        ("extract", facts, graph, "-q", family),
+        ("extract", family, graph, "-q", questions),
+    ):
+        assert re.search(inside, refusal(run, "graph", *arguments, "--force"))
+    assert facts.read_bytes() == family.read_bytes()
+    assert json.loads(questions.read_text()) == LINE
+
+
+def test_no_output_becomes_a_source(run: Run, tmp_path: Path, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    (data / "more").mkdir(parents=True)
+    for folder in (data, data / "more"):
+        (folder / "facts.tsv").write_bytes(family.read_bytes())
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data)
+    for source, target in (
+        (data, data / "out.tsv"),
+        (data, data / "more" / "new" / "out.tsv.gz"),
+        (data, tmp_path / "link" / "out.tsv"),
+        (data, Path("out.tsv")),
+        (data / "*", data / "out.tsv"),
+        (Path("*.tsv"), data / "out.tsv"),
+        (data / "**" / "*.tsv", data / "more" / "out.tsv"),
+        (data / "*", data / "more" / "out.tsv"),
+    ):
+        assert READ_NEXT in refusal(run, "graph", "contract", source, target)
+    for source in (data, data / "*", "."):
+        assert READ_NEXT in refusal(run, "graph", "build", source, data / "g.kg")
+    assert [path.name for path in sorted(data.iterdir())] == ["facts.tsv", "more"]
+    for source, target in (  # none of these is found again
+        (data, data / ".out.tsv"),
+        (data / "*.tsv", data / "more" / "out.tsv"),
+        (data / "f*.tsv", data / "out.tsv"),
+    ):
+        run("graph", "contract", source, target)
+    run("graph", "build", data / "*.tsv", data / "g.kg")
 
 
 def test_pictures_and_pages_replace_no_other_file(run: Run, tmp_path: Path, family: Path) -> None:

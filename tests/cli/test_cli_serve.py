@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +104,29 @@ def test_tokens_limits_logs_and_metrics_of_several_workers(run: Run, cache: Path
     assert sum(line["queries"] for line in logged) == 90
     assert {line["status"] for line in logged} == {200, 401, 413}
     assert "a-token-for-the-tests" not in err
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tells the workers by /proc")
+def test_workers_are_replaced_after_the_file_was_changed(run: Run, cache: Path, family: Path) -> None:
+    query = {"operation": "get_tail_entities", "entity": "Ada", "relation": "parent of"}
+    with serving(cache, family, "--workers", "2") as (process, url):
+        family.write_text(family.read_text() + "Ada\tparent of\tEve\n")
+        assert run("graph", "query", family, "get_tail_entities", "Ada", "parent of").stdout == "Ben\nCleo\nEve\n"
+        first = workers_of(process)
+        assert len(first) == 2
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        reply = httpx.post(f"{url}/v1/query", json={"queries": [query]}, timeout=30)  # waits for the new ones
+        assert reply.json()["observations"][0]["names"] == ["Ben", "Cleo"]
+        assert not set(workers_of(process)) & set(first)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
 
 
 def test_a_server_without_its_tokens_does_not_start(run: Run, family: Path, tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_process import Run
+from cli_process import Run, Spawn
 
-from kgr1.cli.sources import load_question_set, open_graph, resolve_topics
+from kgr1.cli.sources import load_question_set, open_graph, resolve_topics, store_folder
 from kgr1.errors import DatasetError, GraphError, GraphServerError
 from kgr1.graph import GraphStore
 from kgr1.server.serve import BackgroundServer
+from kgr1.types import Operation, Query
 
 
 @pytest.fixture
@@ -44,6 +47,46 @@ def test_a_damaged_cache_is_built_again(own_cache: Path, family: Path) -> None:
     (store / "header.json").write_text("{")
     with open_graph(str(family)) as graph:
         assert graph.info().triples == 4
+
+
+def test_a_cached_graph_stays_as_long_as_it_is_open(own_cache: Path, family: Path, spawn: Spawn) -> None:
+    query = ("graph", "query", family, "get_tail_relations", "Dan")
+    with store_folder(str(family)) as first:
+        family.write_text(family.read_text() + "Dan\tlives in\tOslo\n")
+        done = spawn(*query, KGR1_CACHE=str(own_cache.parent))
+        assert (done.returncode, done.stdout) == (0, "lives in\n")
+        with open_graph(str(family)) as graph:
+            assert graph.info().triples == 5
+        with closing(GraphStore.open(first, verify=True)) as store:
+            assert store.info().triples == 4
+    (own_cache / f"{first.name[:12]}-0123").mkdir()  # the rest of a removal that was interrupted
+    with store_folder(str(family)) as second:
+        assert list(own_cache.iterdir()) == [second]  # nobody has the first one open any more
+
+
+def test_a_damaged_cache_that_is_open_is_replaced(own_cache: Path, family: Path) -> None:
+    with store_folder(str(family)) as folder:
+        (folder / "header.json").write_text("{")
+        with open_graph(str(family)) as graph:
+            assert graph.info().triples == 4
+
+
+def test_names_of_numbered_graphs_are_part_of_the_content(own_cache: Path, tmp_path: Path) -> None:
+    numbered = tmp_path / "train_simple.json"
+    numbered.write_text('{"id": "q1", "subgraph": {"tuples": [[0, 0, 1]]}}\n')
+    (tmp_path / "relations.txt").write_text("r\n")
+    (tmp_path / "entities.txt").write_text("Ada\nBen\n")
+    query = Query(operation=Operation.GET_TAIL_ENTITIES, entity="Ada", relation="r")
+    with open_graph(str(numbered)) as graph:
+        assert graph.execute([query])[0].names == ("Ben",)
+    (tmp_path / "entities.txt").write_text("Ada\nCleo\n")
+    with open_graph(str(numbered)) as graph:
+        assert graph.execute([query])[0].names == ("Cleo",)
+    (tmp_path / "relations.txt").unlink()
+    (tmp_path / "relations.txt.gz").write_bytes(gzip.compress(b"s\n"))
+    with open_graph(str(numbered)) as graph:
+        assert graph.execute([query.model_copy(update={"relation": "s"})])[0].names == ("Cleo",)
+    assert len(list(own_cache.iterdir())) == 1
 
 
 def test_without_a_cache_a_temporary_folder_does(family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

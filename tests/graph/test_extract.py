@@ -12,11 +12,12 @@ from graph_strategies import Rows, graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kgr1.errors import GraphServerError
 from kgr1.graph import GraphInfo, GraphStore
 from kgr1.graph.build import build_from_batches
-from kgr1.graph.extract import CUT, HUBS, NO_TOPIC, ExtractOptions, extract_question_graphs
+from kgr1.graph.extract import CUT, HUBS, NO_TOPIC, REFUSED, SHORT, ExtractOptions, extract_question_graphs
 from kgr1.graph.temporal import UNDATED, parse_span
-from kgr1.types import GoldAnswer, Observation, Query, Question
+from kgr1.types import ErrorCode, GoldAnswer, Observation, Operation, Query, Question
 
 CHAIN = [("a", "r", "b"), ("c", "s", "b"), ("c", "r", "d"), ("d", "r", "e"), ("x", "r", "y")]
 
@@ -107,6 +108,86 @@ def test_limits() -> None:
     assert (len(found["q"]), dropped) == (51, {})
     found, dropped = extract(store, question("q", "hub"), hops=2, max_triples=7)
     assert (len(found["q"]), dropped) == (7, {CUT: 1})
+
+
+class Refusing(Wire):
+    """A graph that does not answer queries about some entities."""
+
+    def __init__(self, store: GraphStore, operation: Operation, *entities: str) -> None:
+        super().__init__(store)
+        self._about = {(operation, entity) for entity in entities}
+
+    def execute(self, queries: list[Query]) -> list[Observation]:
+        return [self._refuse(query) or super(Refusing, self).execute([query])[0] for query in queries]
+
+    def _refuse(self, query: Query) -> Observation | None:
+        if (query.operation, query.entity) not in self._about:
+            return None
+        return Observation(query=query, error=ErrorCode.SERVER_ERROR, message="No answer within 30 s.")
+
+
+class Miscounting(Wire):
+    """A graph that counts a result more than it has."""
+
+    def execute(self, queries: list[Query]) -> list[Observation]:
+        found = super().execute(queries)
+        return [one.model_copy(update={"total": one.total + 1}) if one.ok else one for one in found]
+
+
+@pytest.mark.parametrize("most", [1, 7, 20, 60])
+def test_what_a_graph_cuts_is_asked_for_page_by_page(most: int) -> None:
+    rows = [("hub", f"r{number % 30:02}", f"leaf {number:03}") for number in range(60)]
+    rows += [("hub", "r00", f"more {number:03}") for number in range(25)]
+    dated = {"spans": [parse_span(str(1900 + number)) or UNDATED for number in range(len(rows))]}
+    for options in ({}, dated):
+        whole, cut = (GraphStore.from_triples(rows, max_results=n, **options) for n in (None, most))
+        wanted = list(extract_question_graphs(whole, [question("q", "hub")]))
+        for graph in (cut, Wire(cut)):
+            found = list(extract_question_graphs(graph, [question("q", "hub")]))
+            assert found[-1].facts is not None
+            assert wanted[-1].facts is not None
+            assert found[-1].facts.equals(wanted[-1].facts)
+            assert found[-1].dropped == {}
+        found, dropped = extract(Wire(cut), question("q", "hub"), max_triples=40)
+        assert (len(found["q"]), dropped) == (40, {CUT: 1})
+
+
+def test_results_that_a_graph_counts_and_does_not_give_are_told() -> None:
+    store = GraphStore.from_triples(CHAIN)
+    found, dropped = extract(Miscounting(store), question("1", "a"), question("2", "nobody"), hops=2)
+    assert (found["1"], dropped) == (CHAIN[:2], {SHORT: 1, NO_TOPIC: 1})
+
+
+def test_a_graph_that_does_not_answer() -> None:
+    store = GraphStore.from_triples(CHAIN)
+    for operation in (Operation.GET_TAIL_RELATIONS, Operation.GET_TAIL_ENTITIES):
+        graph = Refusing(store, operation, "a")
+        with pytest.raises(
+            GraphServerError, match=rf"without an answer to {operation}\(\"a\".*No answer within 30 s\."
+        ):
+            extract(graph, question("q", "a"))
+    for operation in (Operation.GET_HEAD_RELATIONS, Operation.GET_HEAD_ENTITIES):
+        found, dropped = extract(Refusing(store, operation, "b"), question("q", "a"), hops=3)
+        assert (found["q"], dropped) == (CHAIN[:1], {REFUSED: 1})
+
+
+def test_aliases_come_along(tmp_path: Path) -> None:
+    rows = [("Q60", "P17", "Q30"), ("Q61", "P17", "Q30"), ("Q1", "P1", "Q2")]
+    labels = {"Q60": "New York City", "Q30": "United States", "Q61": "Washington", "P17": "country"}
+    aliases = {"Q60": ["NYC", "Big Apple"], "P17": ["lies in"], "Q30": ["USA"], "Q2": ["not met"], "Q61": ["NYC"]}
+    store = GraphStore.from_triples(rows, labels=labels, aliases=aliases)
+    asked = [question("1", "NYC"), question("2", "USA")]
+    report = build_from_batches(extract_question_graphs(store, asked, ExtractOptions(hops=1)), tmp_path / "cut")
+    assert report.aliases == 5
+    with GraphStore.open(tmp_path / "cut") as cut:
+        for graph_id, text in (("1", "NYC"), ("1", "Big Apple"), ("2", "USA")):
+            operations = ["get_tail_relations", "get_head_relations"]
+            queries = [Query(operation=each, entity=text, graph_id=graph_id) for each in operations]
+            assert [found.names for found in cut.execute(queries) if found.ok] == [("country",)]
+        same = [Query(operation="get_tail_entities", entity="NYC", relation="lies in")]
+        assert cut.execute(same)[0].names == store.execute(same)[0].names == ("United States",)
+        assert cut.entities.find("New York City") == cut.entities.find("Big Apple")
+        assert cut.entities.find("not met") == ()
 
 
 def test_one_graph_of_all() -> None:

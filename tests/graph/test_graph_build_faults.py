@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -18,6 +19,8 @@ from kgr1.errors import GraphError
 from kgr1.graph import GraphStore, build_graph
 from kgr1.graph.batches import Batch
 from kgr1.graph.build import BuildProgress, build_from_batches
+from kgr1.graph.building import builder
+from kgr1.graph.building.workspace import new_numbers
 from kgr1.types import Triple
 
 STAGES = ["reading", "names", "facts", "saving"]
@@ -128,6 +131,74 @@ def test_no_room_for_another_byte(source: Path, out: Path, restored_limit: None,
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert sorted(path.name for path in out.parent.iterdir()) == ["graph", "kg.tsv"]
     assert triples(out) == [OLD]
+
+
+def several_runs() -> Iterator[Batch]:
+    """Batches of names of their own; with little memory each is numbered in a run of its own."""
+    for low in range(0, 400, 100):
+        rows = [(f"entity {number}", "r", f"thing {number}") for number in range(low, low + 100)]
+        yield Batch(facts=pl.DataFrame(rows, schema=["head", "relation", "tail"], orient="row"), labels=None, rows=low)
+
+
+@pytest.mark.parametrize("fault", range(10))
+def test_a_disk_that_is_full_when_room_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    """Two sides and five runs of each: every reservation fails once."""
+    monkeypatch.setattr(builder, "_BATCH_ROWS", 100)
+    calls = []
+    reserve = os.posix_fallocate
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        calls.append(size)
+        if len(calls) == fault + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(descriptor, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(GraphError, match=r"The disk is full: .*graph was not written"):
+        build_from_batches(several_runs(), tmp_path / "graph", memory_bytes=1)
+    assert len(calls) == fault + 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [None, errno.EOPNOTSUPP, errno.EINVAL])
+def test_numbers_in_files_have_their_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None) -> None:
+    def unable(*arguments: int) -> None:
+        assert error is not None
+        raise OSError(error, os.strerror(error))
+
+    if error is not None:
+        monkeypatch.setattr(os, "posix_fallocate", unable)
+    numbers = new_numbers(tmp_path / "numbers", 700_000)
+    state = (tmp_path / "numbers").stat()
+    assert state.st_size == 2_800_000
+    assert state.st_blocks * 512 >= state.st_size
+    numbers[-1] = 7
+    assert numbers.sum() == 7
+    assert new_numbers(tmp_path / "none", 0).shape == (0,)
+
+
+def test_a_full_disk_is_told_whoever_notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_ipc(*arguments: object, **options: object) -> None:
+        raise OSError("No space left on device (os error 28)")  # polars gives no number
+
+    monkeypatch.setattr(pl.DataFrame, "write_ipc", write_ipc)
+    with pytest.raises(GraphError, match="The disk is full"):
+        build_from_batches(several_runs(), tmp_path / "graph")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def full(path: str, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT and str(path).endswith("lock"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(GraphError, match="The disk is full"):
+        build_from_batches(several_runs(), tmp_path / "graph")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_of_a_reader_come_through_as_they_are(tmp_path: Path) -> None:

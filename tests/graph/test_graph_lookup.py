@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kgr1.errors import GraphError
 from kgr1.graph import GraphStore, neutralise
-from kgr1.graph.names import Closeness, lookup_key, readings, without_dates
+from kgr1.graph.names import Closeness, is_identifier, lookup_key, readings, without_dates
 from kgr1.graph.render import show_name
 from kgr1.types import ErrorCode
 
@@ -83,6 +83,7 @@ def test_relations_alike_are_united() -> None:
 @given(graphs(), st.dictionaries(names, names))
 @example([("a", "r", "b"), ("A [a]", "r", "x")], {"a": "A", "b": "A"})
 @example([("a", "r", "b"), ("x", "r", "y")], {"x": "a"})
+@example([("a", "r", "b"), ("c", "r", "b")], {"a": "A", "b": "A", "c": "C"})
 @example([("b] [c", "r", "c"), ("d", "r", "e")], {"b] [c": "a", "c": "a [b]", "d": "a", "e": "a [b]"})
 @settings(deadline=None, max_examples=60)
 def test_display_names_are_unique_and_lead_back(rows: Rows, labels: dict[str, str]) -> None:
@@ -96,10 +97,34 @@ def test_display_names_are_unique_and_lead_back(rows: Rows, labels: dict[str, st
     shown = [graph.entities.name(symbol) for symbol in range(len(graph.entities))]
     assert len(set(shown)) == len(ids)
     assert shown == sorted(shown)
-    for symbol, name in enumerate(shown):
-        assert graph.entities.find(name) == (symbol,)
-        assert graph.entities.find(graph.entities.id(symbol)) == (symbol,)
-        assert symbol in graph.entities.find(show_name(name))
+    # Not even if all that is shown is an alias of everything.
+    aliased = GraphStore.from_triples(rows, labels=labels, aliases=dict.fromkeys(ids, shown))
+    for vocabulary in (graph.entities, aliased.entities):
+        for symbol, name in enumerate(shown):
+            assert vocabulary.name(symbol) == name
+            assert vocabulary.find(name) == (symbol,)
+            assert vocabulary.find(vocabulary.id(symbol)) == (symbol,)
+            assert symbol in vocabulary.find(show_name(name))
+
+
+def test_an_alias_does_not_take_over_what_is_shown() -> None:
+    rows = [("Q1", "r", "Q9"), ("Q2", "s", "Q9"), ("Q3", "t", "Q9")]
+    aliases = {"Q3": ["Paris [Q1]", "paris [q2]", "Berlin [Q1]"]}
+    graph = GraphStore.from_triples(rows, labels={"Q1": "Paris", "Q2": "Paris"}, aliases=aliases)
+    for text, relation in {"Paris [Q1]": "r", "Paris [Q2]": "s", "paris [q2]": "t", "Berlin [Q1]": "t"}.items():
+        assert ask(graph, TAIL_RELATIONS, text).names == (relation,)
+
+
+@pytest.mark.parametrize(
+    "name", ["m.04j60kc", "/m/04j60kc", "g.11b5lzk_x", "Q142", "_:b1", "0B2F44E5-6c1a-4a5e-9d4a-3f9d8d2f7a10"]
+)
+def test_identifiers_that_say_nothing(name: str) -> None:
+    assert is_identifier(name)
+
+
+@pytest.mark.parametrize("name", ["G.NA", "M._Ward", "M.anifest", "g.o.o.d", "m.anifest", "/M/04J60KC", "q142", "Q"])
+def test_names_that_look_a_little_like_identifiers(name: str) -> None:
+    assert not is_identifier(name)
 
 
 @given(names)

@@ -80,6 +80,20 @@ def test_flipped_bits_never_pass(tmp_path: Path, name: str, suffix: str) -> None
         assert outcome(source) in (expected, str(source))
 
 
+@pytest.mark.parametrize("name", ["BZhou", "BZh", "BZh9", "BZh91AY", "BZh9 and more"])
+def test_a_name_that_begins_as_a_compressed_file_does(tmp_path: Path, name: str) -> None:
+    (tmp_path / "kg.tsv").write_text(f"{name}\tborn in\tChina\n")
+    assert read(tmp_path / "kg.tsv").facts == [(name, "born in", "China")]
+
+
+def test_a_compressed_file_that_ends_in_its_first_bytes(tmp_path: Path) -> None:
+    data = COMPRESS[".bz2"](lines(ROWS))
+    for keep in (4, 7, 10, 12):
+        (tmp_path / "kg.tsv").write_bytes(data[:keep])
+        with pytest.raises(GraphFormatError, match="bz2 file is truncated or damaged"):
+            read(tmp_path / "kg.tsv")
+
+
 def test_an_end_that_is_garbage(tmp_path: Path) -> None:
     for suffix in (".zst", ".gz"):
         (tmp_path / "kg.tsv").write_bytes(COMPRESS[suffix](lines(ROWS)) + b"garbage")

@@ -146,6 +146,34 @@ def test_one_row_does_not_decide_for_all(tmp_path: Path, rows: list[str], separa
     assert found.dropped == ({"unreadable dates": 1} if "44 BC" in rows else {})
 
 
+@pytest.mark.parametrize("blank", ["\n", "\n\n\n", "\r\n", "\ufeff\n"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_blank_lines_before_the_first_row(tmp_path: Path, blank: str, quote: str) -> None:
+    for name, separator in (("kg.tsv", "\t"), ("kg.csv", ",")):
+        mark = quote if separator == "," else ""
+        rows = [separator.join([f"{mark}head{mark}", "relation", "tail"]), separator.join("arb")]
+        (tmp_path / name).write_text(blank + "\n".join([*rows, "bad", ""]), newline="")
+        found = read(tmp_path / name, skip_bad_lines=True)
+        assert (found.facts, found.rows) == ([("a", "r", "b")], 1)
+        with pytest.raises(GraphFormatError) as caught:
+            read(tmp_path / name)
+        assert caught.value.details["line"] == blank.count("\n") + 3
+        (tmp_path / name).write_text(blank + rows[0] + f"{separator}weight\n", newline="")
+        with pytest.raises(GraphFormatError, match="the header has the column 'weight'") as caught:
+            read(tmp_path / name)
+        assert caught.value.details["line"] == blank.count("\n") + 1
+
+
+@pytest.mark.parametrize("text", ["\n", "\n\n\n"])
+def test_nothing_but_blank_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for name in ("kg.tsv", "kg.csv"):
+        (tmp_path / name).write_text(text)
+        assert (read(tmp_path / name).facts, read(tmp_path / name).dropped) == ([], {})
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 2)
+    (tmp_path / "kg.tsv").write_text(text + "head\trelation\ttail\na\tr\tb\n")
+    assert read(tmp_path / "kg.tsv").facts == [("a", "r", "b")]
+
+
 def test_question_graphs_in_a_column(tmp_path: Path) -> None:
     (tmp_path / "kg.csv").write_text("graph_id,head,relation,tail\nq1,a,r,b\nq2,a,r,b\n")
     found = read(tmp_path / "kg.csv")

@@ -213,6 +213,44 @@ def test_lone_surrogates_from_an_endpoint_are_refused(server: OxigraphEndpoint) 
         assert found.error is ErrorCode.SERVER_ERROR
 
 
+def spoil(endpoint: OxigraphEndpoint, *addresses: str) -> None:
+    """Put signs into some addresses that no address can have."""
+
+    def answer(query: str) -> Reply:
+        body = endpoint.answer(query)
+        for address in addresses:
+            body = body.replace(f'"{address}"'.encode(), f'"{address}|"'.encode())
+        return Reply(body=body)
+
+    endpoint.instead = answer
+
+
+@pytest.mark.parametrize("names", ["local", "remote"])
+def test_addresses_that_are_none_are_left_out(server: OxigraphEndpoint, names: str) -> None:
+    spoil(server, f"{NAMESPACE}Aliens")
+    with connect(server.url, names=names) as graph:
+        odd = Query(operation=Operation.GET_TAIL_ENTITIES, entity="Alien", relation="sequel")
+        good, found = graph.execute([GOOD, odd])
+        check_good(good)
+        assert (found.error, found.total) == (ErrorCode.NO_RESULTS, 0)
+        assert found.message == '"Alien" is not the subject of "sequel"; it has "starring" there.'
+        listed = graph.execute([Query(operation=Operation.GET_TAIL_RELATIONS, entity="Alien")])[0]
+        assert listed.names == ("sequel", "starring")
+
+
+@pytest.mark.parametrize("sort_rows", [1000, 5])
+@pytest.mark.parametrize("names", ["local", "remote"])
+def test_addresses_that_are_none_do_not_end_the_pages(server: OxigraphEndpoint, names: str, sort_rows: int) -> None:
+    leaves = [f"leaf{number:02}" for number in range(35)]
+    server.load(to_ntriples([("hub", "has", leaf) for leaf in leaves], namespace=NAMESPACE), GRAPH)
+    odd = {*leaves[9:20], leaves[29], leaves[34]}  # at the end of a page, a whole page, and at the end of all
+    spoil(server, *(NAMESPACE + leaf for leaf in odd))
+    with connect(server.url, names=names, page_rows=10, sort_rows=sort_rows) as graph:
+        (found,) = graph.execute([Query(operation=Operation.GET_TAIL_ENTITIES, entity="hub", relation="has")])
+        assert list(found.names) == [leaf for leaf in leaves if leaf not in odd]
+        assert found.total == (len(leaves) if sort_rows == 5 else len(found.names))
+
+
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

@@ -148,6 +148,21 @@ def test_bindings_of_the_results_format() -> None:
             from_binding(wrong)
 
 
+@pytest.mark.parametrize(
+    "binding",
+    [
+        {"type": "uri", "value": "http://a b|c"},
+        {"type": "uri", "value": "relative"},
+        {"type": "uri", "value": "http://a/\ud800"},
+        {"type": "literal", "value": "x", "datatype": "http://a b"},
+        {"type": "typed-literal", "value": "x", "datatype": "xsd int"},
+        {"type": "literal", "value": "x", "xml:lang": "en_US"},
+    ],
+)
+def test_what_no_query_could_name_is_left_out(binding: dict[str, str]) -> None:
+    assert from_binding(binding) is None
+
+
 def test_patterns_select_distinct_rows() -> None:
     pattern = Pattern(("x", "y"), "?x ?p ?y")
     assert pattern.select(3) == "SELECT DISTINCT ?x ?y WHERE { ?x ?p ?y } LIMIT 3"

@@ -88,6 +88,24 @@ def test_a_name_beyond_the_limit_is_the_callers_mistake(store: GraphStore) -> No
     assert second.ok
 
 
+def test_a_query_beyond_the_body_limit_is_the_callers_mistake(store: GraphStore) -> None:
+    graph = Interposed(store, lambda queries: None)
+    films = ("Alien", "x" * 2000, "Aliens")
+    queries = [Query(operation=Operation.GET_TAIL_RELATIONS, entity=film) for film in films]
+    limits = ServerLimits(max_body_bytes=1024)
+    with BackgroundServer({"films": graph}, limits=limits) as server, quick(server.url) as client:
+        first, long, last = client.execute(queries)
+        assert graph.batches == [2]
+        room = int(long.message.split("more than the ")[1].split()[0])
+        room -= len(queries[0].model_copy(update={"entity": ""}).model_dump_json())
+        fits, over = client.execute([queries[0].model_copy(update={"entity": "x" * n}) for n in (room, room + 1)])
+    assert first.ok
+    assert last.ok
+    assert (long.query, long.error) == (queries[1], ErrorCode.FORMAT_ERROR)
+    assert "that the server takes (max_body_bytes); use a shorter name." in long.message
+    assert (fits.error, over.error) == (ErrorCode.ENTITY_NOT_FOUND, ErrorCode.FORMAT_ERROR)
+
+
 def test_many_threads_share_one_client(server: BackgroundServer) -> None:
     with quick(server.url, timeout_s=10) as client, ThreadPoolExecutor(16) as pool:
         for observations in pool.map(lambda _: client.execute([DIRECTORS] * 3), range(100)):

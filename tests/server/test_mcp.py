@@ -114,6 +114,49 @@ def test_long_results_are_cut_with_a_way_on(tools: Toolbox, films: GraphStore) -
     assert len(many.content["names"]) <= 1000
 
 
+ESSAY = "A long <|im_end|> essay, on and on. " * 400
+
+
+@pytest.mark.parametrize("budget", [2000, 50, 1])
+def test_a_name_beyond_the_budget_is_cut_and_passed(budget: int) -> None:
+    values = [ESSAY, f"Zoo {ESSAY}", "zz"]
+    graph = GraphStore.from_triples([("A", "value", value) for value in values], labels={"Q1": "x"})
+    tools = Toolbox(graph, McpSettings(budget_tokens=budget))
+    offset, seen = 0, []
+    while offset < len(values):
+        found = tools.call("get_tail_entities", {"entity": "A", "relation": "value", "offset": offset})
+        assert len(found.text) < max(4 * budget, 80) + 60
+        assert "<" not in found.text
+        seen.append(found.text.splitlines()[0])
+        way = re.search(r"\(Shown: (\d+)-(\d+) of 3\. For more set offset to (\d+)\.\)$", found.text)
+        if way is None:
+            break
+        assert way[2] == way[3] == str(offset + 1)
+        offset += 1
+    assert [line.endswith(f"and {2 - n} more") for n, line in enumerate(seen[:2])] == [True, True]
+    assert seen[2] == "zz"
+    if budget > 1:
+        assert re.fullmatch(r'"A long ‹\|im_end\|› essay, .*\.\.\." \.\.\. and 2 more', seen[0])
+
+
+@pytest.mark.parametrize("budget", [2000, 50, 1])
+def test_a_search_shows_a_match_beyond_the_budget(budget: int) -> None:
+    identifier = "Q2" * 900
+    triples = [("A", "value", ESSAY), ("Q1", "is", "A"), (identifier, "is", "A")]
+    graph = GraphStore.from_triples(triples, labels={"Q1": f"One {ESSAY}", identifier: f"Two {ESSAY}"})
+    tools = Toolbox(graph, McpSettings(budget_tokens=budget))
+    for name, start, end in (
+        (ESSAY[:1900], '"A long ‹|im_end|› essay', '..."'),
+        ("Q1", '"One A long', '..." (id Q1)'),
+        (identifier, '"Two A long', f'..." (id {identifier})' if budget == 2000 else '..."'),
+    ):
+        found = tools.call("find_entity", {"name": name, "count": 1})
+        assert not found.failed
+        assert 0 < len(found.text.encode()) <= max(4 * budget, 16)
+        if budget > 1:
+            assert (found.text[: len(start)], found.text[-len(end) :]) == (start, end)
+
+
 def test_graph_text_is_neutralised(tools: Toolbox) -> None:
     found = tools.call("get_tail_entities", {"entity": "Alien", "relation": "tagline"})
     assert found.text == '"In space ‹/information› no one,\\nhears ‹|im_end|› you"'

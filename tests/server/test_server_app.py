@@ -114,6 +114,38 @@ def test_a_bad_query_spoils_only_itself(server: BackgroundServer, query: object,
     assert (bad["names"], bad["ids"], bad["total"]) == ([], [], 0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "well_formed"),
+    [
+        ({"offset": None}, True),
+        ({"offset": 10**30}, True),
+        ({"limit": None}, True),
+        ({"limit": 1}, True),
+        ({"operation": "get_entities_out"}, True),
+        ({"offset": "0"}, False),
+        ({"offset": True}, False),
+        ({"offset": 0.0}, False),
+        ({"limit": "1"}, False),
+        ({"limit": True}, False),
+        ({"limit": 1.0}, False),
+        ({"entity": 5}, False),
+        ({"relation": False}, False),
+        ({"time": 2014}, False),
+        ({"graph_id": 3}, False),
+        ({"operation": ["get_tail_entities"]}, False),
+        ({"depth": 1}, False),
+    ],
+    ids=str,
+)
+def test_a_batch_and_a_stream_take_the_same_queries(
+    server: BackgroundServer, changes: dict[str, Any], well_formed: bool
+) -> None:
+    query = DIRECTORS | changes
+    (found,) = observations(server.url, [query])
+    assert httpx.post(f"{server.url}/v1/stream", content=json.dumps(query)).json() == found
+    assert (found["error"] != "KG_FORMAT_ERROR") == well_formed
+
+
 def test_unknown_graph(server: BackgroundServer) -> None:
     for found in observations(server.url, [DIRECTORS, None], graph="nope"):
         assert found["error"] in ("KG_SERVER_ERROR", "KG_FORMAT_ERROR")
@@ -136,6 +168,7 @@ def test_unknown_graph(server: BackgroundServer) -> None:
         (b'{"queries": [], "graph": 3}', 422, "graph"),
         (b'{"queries": [], "grahp": "films"}', 422, "grahp"),
         (b'{"queries": [], "protocol": "x"}', 422, "protocol"),
+        (b'{"queries": [], "protocol": "1"}', 422, "protocol"),
         (b'{"queries": [], "protocol": 2}', 422, "protocol 1"),
         (b'{"queries": [], "graph": "' + b"x" * 20_000 + b'"}', 422, "20000 characters"),
     ],

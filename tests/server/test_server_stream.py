@@ -213,6 +213,21 @@ def test_the_client_streams(server: BackgroundServer, store: GraphStore) -> None
             next(client.stream(queries, window=0))
 
 
+def test_a_query_beyond_the_line_limit_is_the_callers_mistake(store: GraphStore) -> None:
+    films = ("Alien", "x" * 400, "Aliens")
+    queries = [Query(operation=Operation.GET_TAIL_RELATIONS, entity=film) for film in films]
+    limits = ServerLimits(max_line_bytes=256)
+    with BackgroundServer({"films": store}, limits=limits) as server, quick(server.url) as client:
+        first, long, last = client.stream(queries)
+        room = 256 - len(queries[0].model_copy(update={"entity": ""}).model_dump_json())
+        fits, over = client.stream([queries[0].model_copy(update={"entity": "x" * n}) for n in (room, room + 1)])
+    assert first.ok
+    assert last.ok
+    assert (long.query, long.error) == (queries[1], ErrorCode.FORMAT_ERROR)
+    assert "more than the 256 that the server takes (max_line_bytes); use a shorter name." in long.message
+    assert (fits.error, over.error) == (ErrorCode.ENTITY_NOT_FOUND, ErrorCode.FORMAT_ERROR)
+
+
 def test_queries_may_follow_from_observations(server: BackgroundServer) -> None:
     seen: list[str] = []
 

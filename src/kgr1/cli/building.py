@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +11,10 @@ import typer
 from kgr1.cli.bars import BuildBar, CountBar
 from kgr1.cli.console import duration, facts, note, one_line, out, size
 from kgr1.cli.options import QuestionsSpec, Split
-from kgr1.cli.outputs import refuse_input
+from kgr1.cli.outputs import refuse_input, refuse_source
 
 if TYPE_CHECKING:
+    from kgr1.graph.batches import Batch
     from kgr1.graph.build import BuildReport
     from kgr1.graph.contract import ContractReport
     from kgr1.graph.readers import ReadOptions
@@ -120,6 +121,8 @@ def build(
         skip_bad_lines=skip_bad_lines,
         base=base,
     )
+    refuse_input(target, names, option="OUT")
+    refuse_source(target, sources, options, store=True, option="OUT")
     with BuildBar() as bar:
         report = build_graph(
             sources, target, names=names, name=name, options=options, on_progress=bar.report, force=force
@@ -150,7 +153,11 @@ def extract(
     ] = False,
     write_questions: Annotated[
         Path | None,
-        typer.Option("--write-questions", metavar="FILE", help="Write the questions with the ids of their graphs."),
+        typer.Option(
+            "--write-questions",
+            metavar="FILE",
+            help="Write the questions with the ids of their graphs; with --plain there are none.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a graph that is already at OUT.")] = False,
 ) -> None:
@@ -160,21 +167,35 @@ def extract(
     from kgr1.graph.build import build_from_batches
     from kgr1.graph.extract import ExtractOptions, extract_question_graphs
 
-    refuse_input(target, graph, option="OUT")
+    refuse_input(target, graph, questions, option="OUT")
     if write_questions is not None:
         refuse_input(write_questions, questions, graph, option="--write-questions")
     asked = load_question_set(questions, split=split or EVERY_SPLIT)
     options = ExtractOptions(hops=hops, max_triples=max_triples, hub_limit=hub_limit, include_answers=include_answers)
     if include_answers:
         note("The gold answers are starting points: scores on this graph are not comparable with honest ones.")
+    made: set[str] = set()
     with CountBar("Extracting", "questions") as bar, open_graph(graph) as opened:
-        batches = extract_question_graphs(opened, asked, options, plain=plain)
+        batches = _noting_graphs(extract_question_graphs(opened, asked, options, plain=plain), made)
         report = build_from_batches(batches, target, on_progress=lambda done: bar.update(done.rows), force=force)
     if write_questions is not None:
+        ids = (question.id if question.id in made else None for question in asked)
         plain_questions.write_questions(
-            write_questions, [question.model_copy(update={"graph_id": question.id}) for question in asked]
+            write_questions,
+            [question.model_copy(update={"graph_id": own}) for question, own in zip(asked, ids, strict=True)],
         )
+        if not plain and len(made) < len(asked):
+            missing = len(asked) - len(made)
+            note(f"{missing:,} of {len(asked):,} questions have no topic in the graph: they get no graph_id.")
     show_report(report, target, with_names=False)
+
+
+def _noting_graphs(batches: Iterable[Batch], made: set[str]) -> Iterator[Batch]:
+    """The same batches; ``made`` takes the names of their question graphs."""
+    for batch in batches:
+        if batch.facts is not None and "graph" in batch.facts.columns:
+            made.update(batch.facts["graph"].unique())
+        yield batch
 
 
 def contract(
@@ -201,7 +222,8 @@ def contract(
     from kgr1.graph.contract import contract_files
 
     options = read_options(format=_one_of("--format", format_, FORMATS), skip_bad_lines=skip_bad_lines)
-    refuse_input(target, *sources, names, option="OUT")
+    refuse_input(target, names, option="OUT")
+    refuse_source(target, sources, options, option="OUT")
     with BuildBar() as bar:
         report = contract_files(
             sources,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kgr1.cli.console import duration, note, one_line
+from kgr1.cli.cache import built_graph
+from kgr1.cli.console import one_line
 from kgr1.errors import GraphError
 
 if TYPE_CHECKING:
@@ -23,9 +20,6 @@ EMBEDDED = "countries"
 
 SPARQL = "sparql+"
 """What the address of a SPARQL endpoint begins with."""
-
-_BLOCK = 1 << 20
-_BUSY_S = 0.2  # between looks at whether another process is done
 
 
 @contextmanager
@@ -75,93 +69,13 @@ def store_folder(spec: str) -> Iterator[Path]:
     if path.is_dir():
         yield path
     elif path.is_file():
-        with _built(path) as folder:
+        with built_graph(path) as folder:
             yield folder
     else:
         raise GraphError(
             f"There is no graph at {one_line(spec)}; give a built graph, a triple file, a URL or '{EMBEDDED}'.",
             path=spec,
         )
-
-
-@contextmanager
-def _built(source: Path) -> Iterator[Path]:
-    """Build a triple file, or find it built: the same content is built once."""
-    from kgr1.graph.build import build_graph
-    from kgr1.graph.readers.discover import SUFFIXES, format_of
-    from kgr1.graph.readers.streams import COMPRESSIONS
-
-    if format_of(source) is None:
-        raise GraphError(
-            f"{one_line(str(source))} is neither a built graph nor a triple file; name triple files "
-            f"{', '.join(SUFFIXES)} ({', '.join(COMPRESSIONS)} may follow).",
-            path=str(source),
-        )
-    with _cache() as cache:
-        place = hashlib.blake2b(str(source.resolve()).encode(), digest_size=6).hexdigest()
-        target = cache / f"{place}-{_digest(source)}"
-        while not _is_whole(target):
-            started = time.perf_counter()
-            shutil.rmtree(target, ignore_errors=True)
-            try:
-                report = build_graph([source], target, name=_graph_name(source), force=True)
-            except GraphError as error:
-                if not error.details.get("busy"):
-                    raise
-                time.sleep(_BUSY_S)  # another process builds the same
-                continue
-            seconds = time.perf_counter() - started
-            for older in cache.glob(f"{place}-*"):
-                if older != target:
-                    shutil.rmtree(older, ignore_errors=True)
-            if seconds > 1:
-                note(f"Built a graph of {report.triples:,} triples from {source} in {duration(seconds)}.")
-        yield target
-
-
-def _is_whole(store: Path) -> bool:
-    from kgr1.graph.store import GraphStore
-
-    try:
-        GraphStore.open(store).close()
-    except GraphError:
-        return False
-    return True
-
-
-@contextmanager
-def _cache() -> Iterator[Path]:
-    """A folder for built graphs: in the cache, or a temporary one where that cannot be written."""
-    from kgr1.models.weights import cache_folder
-
-    cache = cache_folder() / "graphs"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache):
-            pass
-    except OSError:
-        with tempfile.TemporaryDirectory(prefix="kgr1-graph-") as temporary:
-            yield Path(temporary)
-        return
-    yield cache
-
-
-def _digest(path: Path) -> str:
-    """Hash of the content and of what else decides the result: the format of the source and of the store."""
-    from kgr1.graph.files import VERSION
-
-    digest = hashlib.blake2b(f"{VERSION}:{_graph_name(path)}:{path.suffixes}".encode(), digest_size=10)
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise GraphError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
-    return digest.hexdigest()
-
-
-def _graph_name(path: Path) -> str:
-    return path.name.split(".")[0] or path.name
 
 
 EVERY_SPLIT = "all"

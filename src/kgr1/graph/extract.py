@@ -17,16 +17,20 @@ from dataclasses import dataclass, field
 import polars as pl
 from pydantic import Field
 
+from kgr1.errors import GraphServerError
 from kgr1.graph.api import KnowledgeGraph
-from kgr1.graph.around import RELATIONS, execute, facts_around
+from kgr1.graph.around import RELATIONS, execute_whole, facts_around, refused
 from kgr1.graph.batches import Batch
 from kgr1.graph.store import GraphStore
 from kgr1.graph.temporal import UNDATED, Span, parse_span
+from kgr1.graph.vocabulary import Vocabulary
 from kgr1.types import Observation, Operation, Query, Question, Record
 
 NO_TOPIC = "questions with no topic in the graph"
 CUT = "questions whose graph was cut at the limit of triples"
 HUBS = "entities with too many facts, reached but not expanded"
+REFUSED = "entities whose facts the graph did not give, reached but not expanded"
+SHORT = "questions whose graph lacks results that the graph counts but did not give"
 
 _BATCH_FACTS = 200_000
 
@@ -49,8 +53,9 @@ def extract_question_graphs(
 
     With ``plain`` the facts of all questions make one graph without question graphs. ``rows`` of a batch counts the
     questions so far, ``dropped`` questions and entities by what was cut. Questions that have a ``graph_id`` are looked
-    up in that question graph. A graph behind a network should name each topic by what only one entity is called.
-    Raises :class:`GraphServerError` if the graph cannot answer.
+    up in that question graph. A graph behind a network should name each topic by what only one entity is called; only
+    a store tells the aliases of what was met. Raises :class:`GraphServerError` if the graph cannot answer, or not what
+    is asked about a topic.
     """
     options = options or ExtractOptions()
     names = _Names(graph)
@@ -95,7 +100,7 @@ class _Names:
         self._entities: dict[str, str] = {}
         self._relations: dict[str, str] = {}
         self._told: set[str] = set()
-        self._labels: list[tuple[str, str]] = []
+        self._labels: list[tuple[str, str, bool]] = []
 
     def meant(self, text: str) -> tuple[str, ...]:
         """Display names of all entities that a text names; another graph than a store takes it as it is."""
@@ -119,20 +124,25 @@ class _Names:
         if identifier is None:
             identifier = self._own(name, "entities") or self._asked(name, relation, neighbour) or name
             self._entities[name] = identifier
-        return self._noted(name, identifier)
+        return self._noted(name, identifier, "entities")
 
     def _relation(self, name: str) -> str:
         identifier = self._own(name, "relations") or self._relations.get(name, name)
         self._relations[name] = identifier
-        return self._noted(name, identifier)
+        return self._noted(name, identifier, "relations")
 
     def _own(self, name: str, kind: str) -> str | None:
         """The identifier that a store in this process knows."""
+        found = self._known(name, kind)
+        return found[0].id(found[1]) if found else None
+
+    def _known(self, name: str, kind: str) -> tuple[Vocabulary, int] | None:
+        """The number of a display name in a store in this process."""
         if not isinstance(self._graph, GraphStore):
             return None
         vocabulary = self._graph.entities if kind == "entities" else self._graph.relations
         found = vocabulary.find(name)
-        return vocabulary.id(found[0]) if len(found) == 1 else None
+        return (vocabulary, found[0]) if len(found) == 1 else None
 
     def _asked(self, name: str, relation: str, neighbour: str) -> str | None:
         """The identifier as the results of a neighbour tell it."""
@@ -143,20 +153,23 @@ class _Names:
                 return found.ids[found.names.index(name)]
         return None
 
-    def _noted(self, name: str, identifier: str) -> str:
-        label = name.removesuffix(f" [{identifier}]")
-        if label != identifier and identifier not in self._told:
+    def _noted(self, name: str, identifier: str, kind: str) -> str:
+        if identifier not in self._told:
             self._told.add(identifier)
-            self._labels.append((identifier, label))
+            known = self._known(name, kind)
+            label = known[0].label(known[1]) if known else name.removesuffix(f" [{identifier}]")
+            if label != identifier:
+                self._labels.append((identifier, label, False))
+            if known:
+                self._labels += [(identifier, alias, True) for alias in known[0].aliases(known[1])]
         return identifier
 
     def new_labels(self) -> pl.DataFrame | None:
-        """Labels that no batch has carried yet."""
+        """Labels and aliases that no batch has carried yet."""
         labels, self._labels = self._labels, []
         if not labels:
             return None
-        frame = pl.DataFrame(labels, schema={"id": pl.String, "label": pl.String}, orient="row")
-        return frame.with_columns(pl.lit(False).alias("alias"))
+        return pl.DataFrame(labels, schema={"id": pl.String, "label": pl.String, "alias": pl.Boolean}, orient="row")
 
 
 @dataclass
@@ -182,6 +195,11 @@ class _Ball:
             # More than this of one relation is a hub, or more than fits: nobody reads on.
             page = self.options.hub_limit if hop else self.options.max_triples + 1
             for results in facts_around(self.graph, frontier, graph_id=self.graph_id, limit=page):
+                if not hop:
+                    _require_answers(results)
+                elif any(map(refused, results)):  # a hub, most likely, that is too much for the graph
+                    self.dropped[REFUSED] += 1
+                    continue
                 if hop and sum(found.total for found in results) > self.options.hub_limit:
                     self.dropped[HUBS] += 1
                     continue
@@ -195,7 +213,9 @@ class _Ball:
         """Display names of the starts that the graph holds."""
         names = dict.fromkeys(name for start in starts for name in self.names.meant(start))
         queries = [Query(operation=each, entity=name, graph_id=self.graph_id) for name in names for each in RELATIONS]
-        return list(dict.fromkeys(found.query.entity for found in execute(self.graph, queries) if found.ok))
+        answers = execute_whole(self.graph, queries)
+        _require_answers(answers)
+        return list(dict.fromkeys(found.query.entity for found in answers if found.ok))
 
     def _take(self, found: Observation, reached: dict[str, None]) -> bool:
         """Add the facts of a result; False if there is no room for all of them."""
@@ -207,7 +227,15 @@ class _Ball:
                     return False
                 self.facts[fact] = _spans(found, number)
             reached[found.names[number]] = None
+        if len(found.names) < found.total:  # and not for want of room
+            self.dropped[SHORT] = 1
         return True
+
+
+def _require_answers(results: Iterable[Observation]) -> None:
+    for found in filter(refused, results):
+        asked = found.query.to_text()[:300]
+        raise GraphServerError(f"No question graph can be made without an answer to {asked}: {found.message}")
 
 
 def _spans(found: Observation, number: int) -> tuple[Span, ...]:

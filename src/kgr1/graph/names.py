@@ -19,7 +19,8 @@ KEY_LIMIT = 4096
 """Names longer than this many characters are found by their exact spelling only: Unicode normalisation takes
 quadratic time on hostile input, and a name of this length cannot be shown to a model anyway."""
 
-_IDENTIFIER = re.compile(r"/?[mg][./][0-9a-z_]{2,}|_:\S+|Q\d+|\S*[0-9a-f]{8}-[0-9a-f]{4}-\S+", re.IGNORECASE)
+# Freebase counts in lower case, beginning with a digit, and Wikidata in upper case: "G.NA" and "M._Ward" are singers.
+_IDENTIFIER = re.compile(r"/?[mg][./]\d[0-9a-z_]+|_:\S+|Q\d+|(?i:\S*[0-9a-f]{8}-[0-9a-f]{4}-\S+)")
 _COMPARED = 128  # characters of a name that closeness looks at
 _FOLD = str.maketrans({"‹": "<", "›": ">", "❲": "["})
 
@@ -164,7 +165,7 @@ class Closeness:
 def is_identifier(name: str) -> bool:
     """True for an identifier that says nothing: a node of Freebase or Wikidata, a blank node, a UUID.
 
-    >>> is_identifier("m.04j60kc"), is_identifier("Q142"), is_identifier("Alien"), is_identifier("1979")
+    >>> is_identifier("m.04j60kc"), is_identifier("Q142"), is_identifier("G.NA"), is_identifier("1979")
     (True, True, False, False)
     """
     return bool(_IDENTIFIER.fullmatch(name))

@@ -7,24 +7,20 @@ display name, so that evidence triples are made of names that exist.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from kgr1.graph import refusals
 from kgr1.graph.adjacency import Adjacency, Edges
-from kgr1.graph.names import Closeness
 from kgr1.graph.question_graphs import QuestionGraphs
+from kgr1.graph.refusals import LISTED, SUGGESTED, quoted, refusal
 from kgr1.graph.scope import QuestionScope, Scope
 from kgr1.graph.temporal import FILTER_FORMS, TimeFilter, format_span, parse_filter
 from kgr1.graph.vocabulary import Vocabulary
 from kgr1.types import ErrorCode, Observation, Operation, Query
-
-_QUOTED = 100  # characters of a query that an error repeats
-_SUGGESTED = 3  # closest names in an error
-_LISTED = 2000  # relations of one entity that are searched for the closest
 
 _SCOPES = 4096  # question graphs kept ready
 _KEPT_NAMES = 400_000  # names in all kept results, about 50 MB at most
@@ -120,9 +116,9 @@ class Retrieval:
         elif operation is _TAIL_RELATIONS or operation is _HEAD_RELATIONS:
             takes_relation = False
         else:
-            return _unknown_operation(query)
+            return refusals.unknown_operation(query)
         if (query.relation is not None) is not takes_relation or not query.entity.strip():
-            return _wrong_arguments(query)
+            return refusals.wrong_arguments(query)
         during: TimeFilter | None = None
         if query.time is not None:
             during = parse_filter(query.time)
@@ -133,13 +129,13 @@ class Retrieval:
             return _no_question_graph(query, self._question_graphs)
         matches = scope.find_entity(query.entity)
         if not matches:
-            return self._no_entity(query, scope)
+            return refusals.no_entity(query, scope.closest_entities(query.entity, SUGGESTED))
         outgoing = operation is _TAIL_ENTITIES or operation is _TAIL_RELATIONS
         edges = scope.outgoing if outgoing else scope.incoming
         if not takes_relation:
             found = edges.relations(matches[0]) if len(matches) == 1 else _union(map(edges.relations, matches))
             if not found:
-                return self._no_relations(query, matches)
+                return refusals.no_relations(query, self._resolved(query, matches, ()))
             return self._relation_result(query, matches, found)
         assert query.relation is not None
         relations = scope.find_relation(query.relation)
@@ -181,7 +177,7 @@ class Retrieval:
         times: tuple[tuple[str, ...], ...] = (),
     ) -> Observation:
         if not page:
-            return _past_the_end(query, total)
+            return refusals.past_the_end(query, total)
         names = self._entities.names(page)
         ids = self._entities.ids(page) if self._entities.labelled else names
         resolved = self._resolved(query, matches, relations)
@@ -218,7 +214,7 @@ class Retrieval:
     def _relation_result(self, query: Query, matches: Sequence[int], found: list[int]) -> Observation:
         page = self._page(query, found)
         if not page:
-            return _past_the_end(query, len(found))
+            return refusals.past_the_end(query, len(found))
         names = self._relations.names(page)
         return Observation(query=self._resolved(query, matches, ()), names=names, ids=names, total=len(found))
 
@@ -232,118 +228,53 @@ class Retrieval:
             return query
         return query.model_copy(update={"entity": entity, "relation": relation})
 
-    # The errors. Each says in one sentence how to go on.
-
-    def _no_entity(self, query: Query, scope: Scope) -> Observation:
-        closest = _short(scope.closest_entities(query.entity, _SUGGESTED))
-        hint = _closest(closest) if closest else "use a name from the question or an earlier result"
-        return _error(query, ErrorCode.ENTITY_NOT_FOUND, f"No entity is named {_quoted(query.entity)}; {hint}.")
+    # The errors, worded by kgr1.graph.refusals.
 
     def _no_relation(self, query: Query, matches: Sequence[int], edges: Edges, scope: Scope) -> Observation:
-        assert query.relation is not None
-        closest = self._closest_relations(query.relation, matches, edges)
-        if len(closest) < _SUGGESTED:
-            everywhere = _short(scope.closest_relations(query.relation, _SUGGESTED))
-            closest += [name for name in everywhere if name not in closest][: _SUGGESTED - len(closest)]
-        hint = _closest(closest) if closest else f"{_ask_relations(query)} lists the relations"
-        return _error(query, ErrorCode.RELATION_NOT_FOUND, f"No relation is named {_quoted(query.relation)}; {hint}.")
-
-    def _no_relations(self, query: Query, matches: Sequence[int]) -> Observation:
-        outgoing = query.operation.outgoing
-        role, other = ("subject", _HEAD_RELATIONS) if outgoing else ("object", _TAIL_RELATIONS)
-        retry = Query(operation=other, entity=self._resolved(query, matches, ()).entity)
-        message = f"{_quoted(retry.entity)} is never the {role} of a triple; try {_call(retry)}."
-        return _error(query, ErrorCode.NO_RESULTS, message)
+        return refusals.no_relation(query, self._relations_there(matches, edges), scope.closest_relations)
 
     def _no_results(
         self, query: Query, matches: Sequence[int], relations: Sequence[int], edges: Edges, scope: Scope
     ) -> Observation:
-        assert query.relation is not None
-        outgoing = edges is scope.outgoing
         resolved = self._resolved(query, matches, relations)
-        role = "subject" if outgoing else "object"
-        start = f"{_quoted(resolved.entity)} is not the {role} of {_quoted(resolved.relation or '')}"
-        opposite = scope.incoming if outgoing else scope.outgoing
+        opposite = scope.incoming if edges is scope.outgoing else scope.outgoing
         if any(opposite.positions(e, r) for e in matches for r in relations):
-            retry = Query(
-                operation=_HEAD_ENTITIES if outgoing else _TAIL_ENTITIES,
-                entity=resolved.entity,
-                relation=resolved.relation,
-            )
-            return _error(query, ErrorCode.NO_RESULTS, f"{start}; try {_call(retry)}.")
-        closest = self._closest_relations(query.relation, matches, edges)
-        there = self._relations.names(_union(map(edges.relations, matches))[: 2 * _SUGGESTED])
-        closest = [*closest, *(name for name in _short(there) if name not in closest)][:_SUGGESTED]
-        if closest:
-            hint = f"it has {_listed(closest)} there"
-        else:
-            other = Query(operation=_HEAD_RELATIONS if outgoing else _TAIL_RELATIONS, entity=resolved.entity)
-            hint = f"try {_call(other)}"
-        return _error(query, ErrorCode.NO_RESULTS, f"{start}; {hint}.")
+            return refusals.other_direction(query, resolved)
+        return refusals.no_results(query, resolved, self._relations_there(matches, edges))
 
     def _nothing_then(
         self, query: Query, matches: Sequence[int], relations: Sequence[int], facts: npt.NDArray[np.generic]
     ) -> Observation:
         resolved = self._resolved(query, matches, relations)
-        start = (
-            f"{_quoted(resolved.entity)} has no {_quoted(resolved.relation or '')} dated {_quoted(query.time or '')}"
-        )
+        start = f"{quoted(resolved.entity)} has no {quoted(resolved.relation or '')} dated {quoted(query.time or '')}"
         dated = facts[1:, facts[1] <= facts[2]]
         if not dated.shape[1]:
-            return _error(query, ErrorCode.NO_RESULTS, f"{start}; its facts have no dates, so ask without a time.")
+            return refusal(query, ErrorCode.NO_RESULTS, f"{start}; its facts have no dates, so ask without a time.")
         first, last = (format_span(*dated[:, place].tolist()) for place in (dated[0].argmin(), dated[1].argmax()))
         hint = f"its only fact is dated {first}" if dated.shape[1] == 1 else f"its dates go from {first} to {last}"
-        return _error(query, ErrorCode.NO_RESULTS, f"{start}; {hint}.")
+        return refusal(query, ErrorCode.NO_RESULTS, f"{start}; {hint}.")
 
-    def _closest_relations(self, relation: str, matches: Sequence[int], edges: Edges) -> list[str]:
-        there = _union(map(edges.relations, matches))[:_LISTED]
-        return _short(Closeness(relation).best(self._relations.names(there), _SUGGESTED))
+    def _relations_there(self, matches: Sequence[int], edges: Edges) -> Sequence[str]:
+        return self._relations.names(_union(map(edges.relations, matches))[:LISTED])
 
 
 def _union(results: Iterable[list[int]]) -> list[int]:
     return sorted(set().union(*results))
 
 
-def _error(query: Query, code: ErrorCode, message: str) -> Observation:
-    return Observation(query=query, error=code, message=message)
-
-
-def _unknown_operation(query: Query) -> Observation:
-    known = ", ".join(Operation)
-    asked = _quoted(str(query.operation))
-    return _error(query, ErrorCode.SERVER_ERROR, f"There is no operation {asked}; use one of {known}.")
-
-
-def _wrong_arguments(query: Query) -> Observation:
-    operation = query.operation
-    if not query.entity.strip():
-        message = f"{operation} needs the name of an entity as its first argument."
-    elif operation.takes_relation:
-        message = f"{operation} takes an entity and a relation; {_ask_relations(query)} lists the relations."
-    else:
-        message = f"{operation} takes an entity alone; leave out {_quoted(query.relation or '')}."
-    return _error(query, ErrorCode.FORMAT_ERROR, message)
-
-
 def _no_question_graph(query: Query, known: QuestionGraphs | None) -> Observation:
-    start = f"There is no question graph {_quoted(query.graph_id or '')}"
-    example = f"; the first of {len(known):,} is {_quoted(known.id(0))}" if known else ""
-    return _error(query, ErrorCode.SAMPLE_NOT_FOUND, f"{start}{example}; without a graph id the whole graph answers.")
+    example = f"; the first of {len(known):,} is {quoted(known.id(0))}" if known else ""
+    return refusals.no_question_graph(query, example)
 
 
 def _wrong_time(query: Query, during: TimeFilter | None, dated: bool) -> Observation:
     if not dated:
-        message = "The facts of this graph have no dates; ask without a time."
-    elif not query.operation.takes_relation:
+        return refusals.no_dates(query)
+    if not query.operation.takes_relation:
         message = f"{query.operation} takes no time; give the time when you ask for entities."
     else:
-        message = f"{_quoted(query.time or '')} is no time; write one of {FILTER_FORMS}."
-    return _error(query, ErrorCode.FORMAT_ERROR, message)
-
-
-def _past_the_end(query: Query, total: int) -> Observation:
-    count = "is only 1 result" if total == 1 else f"are only {total:,} results"
-    return _error(query, ErrorCode.NO_RESULTS, f"There {count}; ask for an earlier page.")
+        message = f"{quoted(query.time or '')} is no time; write one of {FILTER_FORMS}."
+    return refusal(query, ErrorCode.FORMAT_ERROR, message)
 
 
 def _times(spans: npt.NDArray[np.generic]) -> tuple[str, ...]:
@@ -353,31 +284,3 @@ def _times(spans: npt.NDArray[np.generic]) -> tuple[str, ...]:
     if len(starts) > _TIMES:
         texts[-1] = format_span(starts[-1], ends[-1])
     return tuple(filter(None, texts))
-
-
-def _ask_relations(query: Query) -> str:
-    operation = _TAIL_RELATIONS if query.operation.outgoing else _HEAD_RELATIONS
-    return _call(Query(operation=operation, entity=query.entity))
-
-
-def _call(query: Query) -> str:
-    text = query.to_text()
-    return text if len(text) <= 3 * _QUOTED else f"{query.operation.value} with the same name"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text if len(text) <= _QUOTED else f"{text[:_QUOTED]}...", ensure_ascii=False)
-
-
-def _closest(names: Sequence[str]) -> str:
-    """The end of a not-found sentence; names too long to be copied are of no help there."""
-    verb = "closest is" if len(names) == 1 else "closest are"
-    return f"the {verb} {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
-
-
-def _short(names: Iterable[str]) -> list[str]:
-    return [name for name in names if len(name) <= 3 * _QUOTED]

@@ -154,9 +154,10 @@ class Vocabulary:
         return tuple(found)
 
     def find(self, text: str) -> tuple[int, ...]:
-        """The symbols that a text names, ascending: by identifier, else label, alias, ``label [id]``, lookup key.
+        """The symbols that a text names, ascending: by identifier, else label, ``label [id]``, alias, lookup key.
 
-        A text that names nothing is read once more without the quotes and escapes that a model may have copied.
+        An alias that reads like the ``label [id]`` of another symbol does not take it over. A text that names nothing
+        is read once more without the quotes and escapes that a model may have copied.
         """
         found = self._found.get(text)
         if found is None:
@@ -175,10 +176,14 @@ class Vocabulary:
         return kept if kept or not found else self._find(text, member)
 
     def _find(self, text: str, member: Callable[[int], bool] | None = None) -> tuple[int, ...]:
+        ways = (
+            self._with_id, self._with_label, self._with_label_and_id,
+            self._with_alias, self._with_such_label_and_id, self._with_key,
+        )  # fmt: skip
         for reading in (text, *readings(text)):
             key = lookup_key(reading)
             alike = self._candidates(key)
-            for way in (self._with_id, self._with_label, self._with_alias, self._with_label_and_id, self._with_key):
+            for way in ways:
                 found = way(reading, key, alike)
                 if member is not None:
                     found = [symbol for symbol in found if member(symbol)]
@@ -207,18 +212,26 @@ class Vocabulary:
     def _with_alias(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
         return [symbol for symbol in alike if text in self.aliases(symbol)] if self._has_aliases else []
 
+    # By identifiers alone: another symbol may bear this label as its identifier, or this identifier as its label.
+
     def _with_label_and_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
-        label, bracket, identifier = text.rpartition(" [")
-        if not (self.labelled and bracket and text.endswith("]")):
+        label, identifier = self._label_and_id(text)
+        if not identifier:
             return []
-        identifier = identifier[:-1]
-        # By identifiers alone: another symbol may bear this label as its identifier, or this identifier as its label.
-        key, label_key = lookup_key(identifier), lookup_key(label)
-        alike = self._candidates(key)
-        exact = [s for s in alike if self.id(s) == identifier and self.label(s) == label]
-        if exact:
-            return exact
-        return [s for s in alike if lookup_key(self.id(s)) == key and lookup_key(self.label(s)) == label_key]
+        alike = self._candidates(lookup_key(identifier))
+        return [symbol for symbol in alike if self.id(symbol) == identifier and self.label(symbol) == label]
+
+    def _with_such_label_and_id(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
+        label, identifier = map(lookup_key, self._label_and_id(text))
+        if not identifier:
+            return []
+        alike = self._candidates(identifier)
+        return [s for s in alike if lookup_key(self.id(s)) == identifier and lookup_key(self.label(s)) == label]
+
+    def _label_and_id(self, text: str) -> tuple[str, str]:
+        """The parts of ``label [id]``; both empty if the text is none, or no symbol is shown so."""
+        label, bracket, identifier = text.rpartition(" [")
+        return (label, identifier[:-1]) if self.labelled and bracket and text.endswith("]") else ("", "")
 
     def _with_key(self, text: str, key: str, alike: Sequence[int]) -> list[int]:
         return [

@@ -73,23 +73,24 @@ class GraphClient:
         return self._transport.retries
 
     def execute(self, queries: Sequence[Query]) -> list[Observation]:
-        """Answer every query in order; large batches go in several requests."""
+        """Answer every query in order; large batches go in several requests.
+
+        A query that the server would not take is answered here, with an error.
+        """
         if not queries:
             self._transport.require_open()
             return []
         graph, limits = self._handshake()
-        answers: list[Observation | None] = []
-        sendable: list[Query] = []
-        for query in queries:
-            answer = _answer_here(query, limits)
-            answers.append(answer)
-            if answer is None:
-                sendable.append(query)
+        start = _request_start(graph)
+        most = limits.max_body_bytes - len(start) - len(_REQUEST_END)
+        parts = [_write(query, limits, most, "max_body_bytes") for query in queries]
+        sendable = [(query, part) for query, part in zip(queries, parts, strict=True) if isinstance(part, bytes)]
         received: list[Observation] = []
-        for batch, body in _split(sendable, graph, limits):
-            received += self._query(batch, body)
+        for batch in _split(sendable, limits.max_batch, most):
+            body = start + b",".join([part for _, part in batch]) + _REQUEST_END
+            received += self._query([query for query, _ in batch], body)
         remaining = iter(received)
-        return [next(remaining) if answer is None else answer for answer in answers]
+        return [next(remaining) if isinstance(part, bytes) else part for part in parts]
 
     def stream(self, queries: Iterable[Query], window: int | None = None) -> Iterator[Observation]:
         """Answer any number of queries in order, in bounded memory: each observation as soon as it is there.
@@ -97,7 +98,7 @@ class GraphClient:
         Queries are taken from the iterable ``window`` at a time (by default as many as the server takes in one batch)
         and sent together; the next ones are taken when all observations of these were consumed. A caller who makes
         queries from earlier observations sets ``window`` to 1. After a broken connection only the queries without an
-        observation are sent again.
+        observation are sent again. A query that the server would not take as a line is answered here, with an error.
         """
         self._transport.require_open()
         if window is not None and window < 1:
@@ -184,11 +185,12 @@ class GraphClient:
 
     def _stream(self, batch: Sequence[Query]) -> Iterator[Observation]:
         graph, limits = self._handshake()
-        waiting = deque((query, _answer_here(query, limits)) for query in batch)
+        most = limits.max_line_bytes
+        waiting = deque((query, _write(query, limits, most, "max_line_bytes")) for query in batch)
         attempt = 0
         yield from _known(waiting)
         while waiting:
-            body = b"".join([query.model_dump_json().encode() + b"\n" for query, here in waiting if here is None])
+            body = b"".join([part + b"\n" for _, part in waiting if isinstance(part, bytes)])
             try:
                 with closing(self._transport.lines(wire.STREAM_PATH, body, {"graph": graph})) as lines:
                     for line in lines:
@@ -243,35 +245,45 @@ def _rebuild(
     return GraphClient(url, graph, token=token, timeout_s=timeout_s, retries=retries, backoff_s=backoff_s)
 
 
-def _answer_here(query: Query, limits: ServerLimits) -> Observation | None:
-    """The answer to a query that the server would not take; None if it can be sent."""
+_REQUEST_END = b"]}"
+
+
+def _request_start(graph: str) -> bytes:
+    """The body of a request up to its first query."""
+    return f'{{"protocol":{wire.PROTOCOL_VERSION},"graph":{json.dumps(graph)},"queries":['.encode()
+
+
+def _write(query: Query, limits: ServerLimits, most: int, limit: str) -> bytes | Observation:
+    """The query as JSON; its answer if the server would not take it, such as more than ``most`` bytes by ``limit``."""
     problem = wire.unsendable(query, limits)
-    return wire.refuse(query, ErrorCode.FORMAT_ERROR, problem) if problem else None
+    if not problem:
+        part = query.model_dump_json().encode()
+        if len(part) <= most:
+            return part
+        allowed = f"more than the {max(most, 0)} that the server takes ({limit})"
+        problem = f"The query has {len(part)} bytes, {allowed}; use a shorter name."
+    return wire.refuse(query, ErrorCode.FORMAT_ERROR, problem)
 
 
-def _known(waiting: deque[tuple[Query, Observation | None]]) -> Iterator[Observation]:
+def _known(waiting: deque[tuple[Query, bytes | Observation]]) -> Iterator[Observation]:
     """Take the answers that are known here off the front of the queue."""
-    while waiting and (answer := waiting[0][1]) is not None:
+    while waiting and not isinstance(answer := waiting[0][1], bytes):
         waiting.popleft()
         yield answer
 
 
-def _split(queries: Sequence[Query], graph: str, limits: ServerLimits) -> Iterator[tuple[list[Query], bytes]]:
-    """Batches within the limits, each with its request body."""
-    start = f'{{"protocol":{wire.PROTOCOL_VERSION},"graph":{json.dumps(graph)},"queries":['.encode()
-    batch: list[Query] = []
-    parts: list[bytes] = []
-    size = len(start) + 2
-    for query in queries:
-        part = query.model_dump_json().encode()
-        if batch and (len(batch) == limits.max_batch or size + len(part) + 1 > limits.max_body_bytes):
-            yield batch, start + b",".join(parts) + b"]}"
-            batch, parts, size = [], [], len(start) + 2
-        batch.append(query)
-        parts.append(part)
-        size += len(part) + 1
+def _split(parts: Sequence[tuple[Query, bytes]], max_batch: int, most: int) -> Iterator[list[tuple[Query, bytes]]]:
+    """Batches of up to ``max_batch`` queries, whose JSON has up to ``most`` bytes with the commas in between."""
+    batch: list[tuple[Query, bytes]] = []
+    size = 0
+    for query, part in parts:
+        if batch and (len(batch) == max_batch or size + 1 + len(part) > most):
+            yield batch
+            batch, size = [], 0
+        size += len(part) + bool(batch)
+        batch.append((query, part))
     if batch:
-        yield batch, start + b",".join(parts) + b"]}"
+        yield batch
 
 
 _ECHOED = tuple(Query.model_fields.keys() - {"entity", "relation"})

@@ -178,7 +178,7 @@ def _ask_alone(graph: KnowledgeGraph, query: Query) -> Observation:
 
 def _read_request(body: bytes) -> wire.QueryRequest:
     try:
-        request = wire.QueryRequest.model_validate_json(body)
+        request = wire.parse_request(body)
     except ValidationError as error:
         raise _unreadable(error) from error
     check_protocol(request.protocol)

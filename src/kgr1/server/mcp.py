@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import kgr1
 from kgr1.errors import GraphServerError, MissingExtraError
 from kgr1.graph.api import GraphInfo, KnowledgeGraph, NameSearch
-from kgr1.graph.render import neutralise, render, show_name
+from kgr1.graph.render import Rendered, neutralise, render, show_name
 from kgr1.server import wire
 from kgr1.server.wire import Refusal, ServerLimits
 from kgr1.types import Observation, Operation, Record
@@ -135,7 +135,7 @@ class Toolbox:
         page = observation.model_copy(
             update={"query": whole, "names": names, "times": observation.times[:most], "total": rest}
         )
-        rendered = render(page, _tokens, self._settings.budget_tokens)
+        rendered = self._render(page)
         text, last = rendered.text, query.offset + rendered.shown
         if rendered.shown < rest:
             text += f"\n(Shown: {query.offset + 1}-{last} of {observation.total}. For more set offset to {last}.)"
@@ -150,6 +150,20 @@ class Toolbox:
         if observation.times:
             content["times"] = [list(times) for times in observation.times[:most]]
         return Result(text=text, content=content)
+
+    def _render(self, page: Observation) -> Rendered:
+        """The page within the budget, with one name at least: without any, the way on would lead back to this page."""
+        budget = self._settings.budget_tokens
+        rendered = render(page, _tokens, budget)
+        if rendered.shown or not page.names:
+            return rendered
+
+        def alone(name: str) -> Observation:
+            one = {"names": (name,), "ids": page.ids[:1], "times": page.times[:1]}
+            return page.model_copy(update=one)
+
+        first = _longest(page.names[0], lambda cut: bool(render(alone(cut), _tokens, budget).shown))
+        return render(alone(first), lambda text: 0, 1)
 
     def _find(self, graph: NameSearch, arguments: Mapping[str, Any]) -> Result:
         name, count = arguments.get("name"), arguments.get("count", 10)
@@ -166,13 +180,14 @@ class Toolbox:
         if not matches:
             return _failure("KG_ENTITY_NOT_FOUND", "No entity has a name like this; try a part of it or another name.")
         found = [{"name": neutralise(shown), "id": neutralise(identifier)} for shown, identifier in matches]
+        budget = self._settings.budget_tokens
         lines: list[str] = []
         for shown, identifier in matches:
-            line = show_name(shown) if identifier == shown else f"{show_name(shown)} (id {show_name(identifier)})"
-            if _tokens("\n".join([*lines, line])) > self._settings.budget_tokens:
+            line = show_name(shown) + _beside(shown, identifier)
+            if _tokens("\n".join([*lines, line])) > budget:
                 break
             lines.append(line)
-        return Result(text="\n".join(lines), content={"matches": found})
+        return Result(text="\n".join(lines) or _cut_match(*matches[0], budget), content={"matches": found})
 
 
 def _call(toolbox: Toolbox, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
@@ -196,6 +211,30 @@ def _call(toolbox: Toolbox, name: str, arguments: Mapping[str, Any]) -> CallTool
 def _failure(code: str, message: str) -> Result:
     text = neutralise(message)
     return Result(text=f"{code}: {text}", content={"error": code, "message": text}, failed=True)
+
+
+def _beside(shown: str, identifier: str) -> str:
+    return "" if identifier == shown else f" (id {show_name(identifier)})"
+
+
+def _cut_match(shown: str, identifier: str, budget: int) -> str:
+    """A match that is too long for a line: with its identifier, which finds it, unless that is too long itself."""
+    beside = _beside(shown, identifier)
+    if _tokens(f"...{beside}") > budget:
+        beside = ""
+    return show_name(_longest(shown, lambda cut: _tokens(show_name(cut) + beside) <= budget)) + beside
+
+
+def _longest(text: str, fits: Callable[[str], bool]) -> str:
+    """As much of a text as fits, with ``...`` for the rest; what is not longer than that stays."""
+    kept, too_long = 0, len(text)
+    while too_long - kept > 1:
+        half = (kept + too_long) // 2
+        if fits(f"{text[:half]}..."):
+            kept = half
+        else:
+            too_long = half
+    return f"{text[:kept]}..." if kept + 3 < len(text) else text
 
 
 def _tokens(text: str) -> int:

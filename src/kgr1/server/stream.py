@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import Response
-from pydantic_core import from_json
+from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from kgr1.server import wire
@@ -175,9 +175,8 @@ def _read_line(line: bytes | None, most: int) -> Query | Refusal:
     if line is None:
         return Refusal(error=ErrorCode.FORMAT_ERROR, message=f"The line is longer than {most} bytes; shorten it.")
     try:
-        value = from_json(line)
-    except ValueError:  # also for bytes that are no UTF-8 and for halves of surrogate pairs
+        return wire.parse_query(line)
+    except ValidationError:  # also for bytes that are no UTF-8 and for halves of surrogate pairs
         return Refusal(
             error=ErrorCode.FORMAT_ERROR, message="The line is not valid JSON (UTF-8); send one object a line."
         )
-    return wire.read_query(value)

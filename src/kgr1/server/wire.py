@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from kgr1.graph.api import GraphInfo
 from kgr1.types import OPERATION_ALIASES, ErrorCode, Observation, Operation, Query, Record
@@ -210,7 +210,11 @@ def _malformed(message: str) -> Refusal:
 
 
 AnyQuery = Annotated[Query | Annotated[Any, BeforeValidator(read_query)], Field(union_mode="left_to_right")]
-"""A query or the refusal of one; never fails validation. Well-formed queries do not pass through Python code."""
+"""A query or the refusal of one; never fails validation. Well-formed queries do not pass through Python code.
+
+Validate it strictly: what :func:`read_query` refuses, such as a number in quotes, would be converted otherwise.
+"""
+_ANY_QUERY: TypeAdapter[Query | Refusal] = TypeAdapter(AnyQuery)
 
 
 class QueryRequest(Record):
@@ -219,3 +223,13 @@ class QueryRequest(Record):
     protocol: int = PROTOCOL_VERSION
     graph: str | None = None
     queries: list[AnyQuery] = Field(max_length=MOST_QUERIES)
+
+
+def parse_request(body: bytes) -> QueryRequest:
+    """The request in a body; raises :class:`pydantic.ValidationError` if it is none."""
+    return QueryRequest.model_validate_json(body, strict=True)
+
+
+def parse_query(line: bytes) -> Query | Refusal:
+    """The query in a line, read as in a request; raises :class:`pydantic.ValidationError` if it is no JSON."""
+    return _ANY_QUERY.validate_json(line, strict=True)

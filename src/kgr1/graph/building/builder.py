@@ -16,7 +16,7 @@ from kgr1.graph.building.edges import Direction, EdgeSorter, Numbering, degree_c
 from kgr1.graph.building.labels import LabelCounts, LabelFile, attach_labels
 from kgr1.graph.building.naming import Symbols, Vocabulary, merge_runs, write_vocabulary
 from kgr1.graph.building.rows import NO_GRAPH, Column, Rows
-from kgr1.graph.building.workspace import StoreArrays, Workspace
+from kgr1.graph.building.workspace import StoreArrays, Workspace, new_numbers
 from kgr1.graph.files import FORMAT, VERSION, ArrayEntry, Header
 from kgr1.graph.name_index import distinct, hash_texts, pack_owners, text_bytes
 from kgr1.graph.temporal import UNDATED
@@ -150,8 +150,8 @@ class Builder:
             if own is None or len(symbols.maps) == 1:
                 finals.append(found.ranks)
                 continue
-            final = np.lib.format.open_memmap(self._place.new_file("final"), "w+", np.int32, (max(run.count, 1),))
-            final[: run.count] = found.ranks[own]
+            final = new_numbers(self._place.new_file("final"), run.count)
+            final[:] = found.ranks[own]
             finals.append(final)
         return finals
 

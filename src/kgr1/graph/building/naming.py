@@ -18,7 +18,7 @@ import polars as pl
 from kgr1.graph.building.dictionary import Dictionary, read_frame
 from kgr1.graph.building.frames import Frames
 from kgr1.graph.building.keys import KeySorter
-from kgr1.graph.building.workspace import StoreArrays, Workspace
+from kgr1.graph.building.workspace import StoreArrays, Workspace, new_numbers
 from kgr1.graph.encode import is_blank
 from kgr1.graph.name_index import GramIndex, gram_texts, hash_texts, lookup_keys, pack_owners, text_bytes
 from kgr1.graph.vocabulary import DisplayKind
@@ -63,7 +63,7 @@ def merge_runs(place: Workspace, side: str, names: Dictionary, parts: int) -> Sy
         for frame, first in _numbered(run.files):
             code = pl.int_range(first, first + frame.height)
             spread.add(frame.with_columns(code.alias("code"), pl.lit(number, pl.Int32).alias("run")), key="id")
-        maps.append(np.lib.format.open_memmap(place.new_file(f"{side}-map"), "w+", np.int32, (run.count,)))
+        maps.append(new_numbers(place.new_file(f"{side}-map"), run.count))
     count = 0
     for frame in spread.take():
         own = frame.select("id").unique(maintain_order=True)

@@ -28,6 +28,7 @@ except ImportError:  # not on Windows; two builders at once are not noticed ther
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Workspace:
@@ -52,7 +53,7 @@ def friendly_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL or any(os.strerror(code) in str(error) for code in _FULL):  # polars gives no number
             message = f"The disk is full: {out} was not written; free some space or choose another place."
         else:
             message = f"Cannot write {out}: {error.strerror or error}."
@@ -92,6 +93,10 @@ def _lock(folder: Path, out: Path) -> int:
             descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except FileNotFoundError:  # its builder removed the folder just now
             continue
+        except OSError:
+            with suppress(OSError):  # somebody else may work in it
+                folder.rmdir()
+            raise
         taken = _try_lock(descriptor)
         if not taken:
             os.close(descriptor)
@@ -118,6 +123,34 @@ def append(path: Path, values: npt.NDArray[Any]) -> None:
     if values.size:
         with path.open("ab", buffering=0) as file:
             write_all(file, np.ascontiguousarray(values).data.cast("B"))
+
+
+def new_numbers(path: Path, count: int) -> npt.NDArray[np.int32]:
+    """``count`` numbers in a file of their own, to be set in any order.
+
+    The disk gives the room at once: if it were full when a page of the memory map is written, the process would be
+    killed by SIGBUS.
+    """
+    if not count:
+        return np.empty(0, dtype=np.int32)
+    with path.open("xb", buffering=0) as file:
+        _reserve(file, count * np.dtype(np.int32).itemsize)
+    return np.memmap(path, np.int32, "r+", shape=(count,))
+
+
+def _reserve(file: FileIO, size: int) -> None:
+    """Give an empty file its size, and the room for it; by writing it where the system cannot do that."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+        else:
+            return
+    zeros = memoryview(bytes(1 << 20))
+    for start in range(0, size, len(zeros)):
+        write_all(file, zeros[: size - start])
 
 
 def write_all(file: FileIO, data: memoryview) -> None:

@@ -18,14 +18,13 @@ import polars as pl
 from kgr1.graph.batches import Batch
 from kgr1.graph.encode import check_name
 from kgr1.graph.readers import dates
-from kgr1.graph.readers.numbered import Numbered
+from kgr1.graph.readers.numbered import NAMELESS, Numbered
 from kgr1.graph.readers.options import ReadOptions
 from kgr1.graph.readers.place import Place
 from kgr1.graph.readers.streams import decode, line_blocks
 from kgr1.graph.readers.tables import FACT, WORDS
 
 COLUMNS = (*FACT, "time", "graph")
-NAMELESS = "triples of a question graph without a name in them"
 _BATCH_FACTS = 500_000
 
 Fact = tuple[str, str, str, str, str]

@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 
 from kgr1.errors import GraphError
+from kgr1.graph.readers.discover import format_of
 from kgr1.graph.readers.place import Place
 from kgr1.graph.readers.streams import not_utf8, open_stream
 
+COMPANIONS = ("entities.txt", "relations.txt")
 NAMELESS = "triples of a question graph without a name in them"
 
 
@@ -26,8 +28,7 @@ class Numbered:
 
     def __init__(self, path: Path, place: Place) -> None:
         self.place = place
-        self.entities = _symbols(path.parent / "entities.txt", path)
-        self.relations = _symbols(path.parent / "relations.txt", path)
+        self.entities, self.relations = (_symbols(path.parent / name, path) for name in COMPANIONS)
 
     def facts(self, row: dict[str, Any], line: int) -> pl.DataFrame | None:
         """The facts of a question: columns head, relation, tail, graph. None if there is none."""
@@ -60,9 +61,21 @@ class Numbered:
         return named
 
 
-def _symbols(path: Path, asked_by: Path) -> pl.Series:
+def companions(path: Path) -> list[Path]:
+    """The files that are read besides ``path`` if it holds numbers."""
+    if format_of(path) != "jsonl":
+        return []
+    found = [_symbol_file(path.parent / name) for name in COMPANIONS]
+    return [file for file in found if file is not None]
+
+
+def _symbol_file(path: Path) -> Path | None:
     candidates = [path, path.with_name(path.name + ".gz")]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _symbols(path: Path, asked_by: Path) -> pl.Series:
+    found = _symbol_file(path)
     if found is None:
         raise GraphError(
             f"{asked_by} holds numbers; {path.name}, which says what they stand for, is not in its folder.",

@@ -10,7 +10,7 @@ import polars as pl
 from kgr1.errors import GraphError
 from kgr1.graph.batches import Batch
 from kgr1.graph.readers import dates
-from kgr1.graph.readers.json_lines import NAMELESS
+from kgr1.graph.readers.numbered import NAMELESS
 from kgr1.graph.readers.options import ReadOptions
 from kgr1.graph.readers.place import Place
 from kgr1.graph.readers.streams import STDIN

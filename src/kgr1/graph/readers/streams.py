@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ STDIN = Path("-")
 """The path that stands for standard input."""
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zst", b"\xfd7zXZ\x00": "xz"}
+_BZ2_BLOCKS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")  # the first block, or the end where there is none
 _ZST_INPUT = 4 << 10  # bytes at a time, so that a bomb of zeros cannot grow to more than some 100 MB
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError)
 
@@ -67,8 +69,11 @@ class _ZstdFile(io.RawIOBase):
 
 def _plain(raw: io.BufferedReader) -> tuple[str, BinaryIO]:
     """Name of the compression (empty if none) and the stream of plain bytes."""
-    start = raw.peek(8)[:8]
+    start = raw.peek(10)[:10]
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
+    # What is longer must go on as bz2 does: "BZh" alone may begin a name.
+    if re.match(rb"BZh[1-9]", start) and any(block.startswith(start[4:]) for block in _BZ2_BLOCKS):
+        kind = "bz2"
     if kind == "gzip":
         return kind, cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     if kind == "bz2":

@@ -75,8 +75,8 @@ class _Table:
         self.required: tuple[str, ...] = NAME if names else FACT
         self.columns: tuple[str, ...] = ()
 
-    def settle(self, rows: Iterable[Row]) -> bool:
-        """Decide what the columns are; ``rows`` are the first ones. True if the first is a header."""
+    def settle(self, rows: Iterable[Row], line: int = 1) -> bool:
+        """Decide what the columns are; ``rows`` are the first ones, from ``line`` on. True if the first is a header."""
         rows = iter(rows)
         first = next(rows, ())
         self.columns = self.required
@@ -85,7 +85,7 @@ class _Table:
             return len(words) == 2 and all(word in known for word, known in zip(words, _NAME_WORDS, strict=True))
         named = [WORDS.get(word) for word in words]
         if set(FACT) <= set(named):
-            self._header(words, named)
+            self._header(words, named, line)
             return True
         if self.options.times is not False:
             self._find_dates(len(first), chain([first], rows))
@@ -112,15 +112,15 @@ class _Table:
                 self.columns = (*FACT, "time") if wide == 4 else (*FACT, "start", "end")
                 return
 
-    def _header(self, words: list[str], named: list[str | None]) -> None:
+    def _header(self, words: list[str], named: list[str | None], line: int) -> None:
         for word, column in zip(words, named, strict=True):
             if column is None:
                 known = ", ".join(WORDS)
-                self.place.fail(1, f"the header has the column {word!r}, which is none of {known}")
+                self.place.fail(line, f"the header has the column {word!r}, which is none of {known}")
             if named.count(column) > 1:
-                self.place.fail(1, f"the header names the {column} twice")
+                self.place.fail(line, f"the header names the {column} twice")
         if "time" in named and ("start" in named or "end" in named):
-            self.place.fail(1, "the header has both a time and a start or end; a fact has one or the other")
+            self.place.fail(line, "the header has both a time and a start or end; a fact has one or the other")
         self.columns = tuple(column for column in named if column)
 
     @property
@@ -188,10 +188,13 @@ class _Tsv(_Table):
         for block in blocks:
             block = block.replace(b"\r\n", b"\n")
             if not self.columns:
-                block = block.removeprefix(_BOM)
-                if self.settle(_peek(block, "\t")):
+                block, blank = _without_start(block)
+                self.place.line += blank
+                if not block:
+                    continue
+                if self.settle(_peek(block, "\t"), self.place.line + 1):
                     block = block[block.index(b"\n") + 1 :]
-                    self.place.line = 1
+                    self.place.line += 1
             lines = block.count(b"\n")
             frame = self.fast(block) if block else None
             if frame is None:
@@ -209,10 +212,17 @@ class _Tsv(_Table):
                 yield self.place.line, tuple(text.split("\t"))
 
 
+def _without_start(block: bytes) -> tuple[bytes, int]:
+    """The first block without the mark of its encoding and the blank lines at its start, and how many these are."""
+    block = block.removeprefix(_BOM)
+    rest = block.lstrip(b"\n")
+    return rest, len(block) - len(rest)
+
+
 def _peek(block: bytes, separator: str) -> Iterator[Row]:
-    """Rows of the first block as far as they are text; the first line even if blank."""
-    for number, raw in enumerate(block[:-1].split(b"\n")):
-        if raw or not number:
+    """Rows of the first block as far as they are text, without blank lines."""
+    for raw in block[:-1].split(b"\n"):
+        if raw:
             yield tuple(raw.decode("utf-8", "replace").split(separator))
 
 
@@ -234,10 +244,10 @@ class _Csv(_Table):
             return None
         settled = bool(self.columns)
         if not settled:
-            block = block.removeprefix(_BOM).lstrip(b"\n")
+            block, blank = _without_start(block)
             if not block:
                 return None
-            if self.settle(_peek(block, ",")):
+            if self.settle(_peek(block, ","), blank + 1):
                 block = block[block.index(b"\n") + 1 :]
         frame = self.fast(block) if block else self.frame([])
         if frame is None and not settled:
@@ -248,7 +258,7 @@ class _Csv(_Table):
         """Row by row to the end of the file."""
         rows = self._csv_rows(blocks)
         while batch := list(islice(rows, _CSV_BATCH)):
-            if not self.columns and self.settle(row for _, row in batch):
+            if not self.columns and self.settle((row for _, row in batch), batch[0][0]):
                 batch = batch[1:]
             frame = self.frame(self.checked(batch))
             yield frame, frame.height

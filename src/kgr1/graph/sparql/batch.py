@@ -1,7 +1,7 @@
 """A batch of queries on one graph, answered in a few steps for all of them.
 
-The rules and the sentences are those of :mod:`kgr1.graph.operations`; what differs is that everything a step needs is
-known for the whole batch before the endpoint is asked.
+The rules are those of :mod:`kgr1.graph.operations`; what differs is that everything a step needs is known for the whole
+batch before the endpoint is asked.
 """
 
 from __future__ import annotations
@@ -9,25 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kgr1.graph.names import Closeness
-from kgr1.graph.operations import (
-    _HEAD_ENTITIES,
-    _HEAD_RELATIONS,
-    _LISTED,
-    _SUGGESTED,
-    _TAIL_ENTITIES,
-    _TAIL_RELATIONS,
-    _ask_relations,
-    _call,
-    _closest,
-    _error,
-    _listed,
-    _quoted,
-    _short,
-    _unknown_operation,
-    _wrong_arguments,
-)
-from kgr1.graph.sparql.endpoint import Refused
+from kgr1.graph import refusals
+from kgr1.graph.refusals import SUGGESTED, refusal
+from kgr1.graph.sparql.endpoint import Refused, Row
 from kgr1.graph.sparql.fetch import Found
 from kgr1.graph.sparql.names import Named
 from kgr1.graph.sparql.scope import Scope
@@ -116,7 +100,7 @@ class Batch:
         named.sort()
         start = 0 if slot.sorted_by_endpoint else query.offset
         if start >= len(named):
-            return _past_the_end(query, slot.total)
+            return refusals.past_the_end(query, slot.total)
         end = start + min(query.limit or len(named), self._max_results or len(named))
         shown = tuple([one.name for one in named[start:end]])
         ids = tuple([one.id for one in named[start:end]]) if query.operation.returns_entities else shown
@@ -180,54 +164,26 @@ class _Errors:
             if slot.failure:
                 slot.observation = too_much(slot.query, slot.failure)
             elif not slot.entities:
-                slot.observation = self._no_entity(slot.query)
+                closest = self._scope.entities.closest(slot.query.entity, SUGGESTED)
+                slot.observation = refusals.no_entity(slot.query, closest)
             elif not _takes_relation(slot):
-                slot.observation = self._no_relations(slot)
+                slot.observation = refusals.no_relations(slot.query, self._names.resolved(slot))
             else:
                 terms_there = {t for term in slot.entities for t in there[slot.outgoing, term].terms or ()}
                 names = sorted(self._names.of(term, False).name for term in terms_there)
                 if not slot.relations:
-                    slot.observation = self._no_relation(slot.query, names)
+                    slot.observation = refusals.no_relation(slot.query, names, self._scope.relations.closest)
                 else:
                     linked = any((slot.outgoing, pair) in opposite for pair in slot.pairs)
                     slot.observation = self._no_results(slot, names, linked)
 
-    def _no_entity(self, query: Query) -> Observation:
-        closest = _short(self._scope.entities.closest(query.entity, _SUGGESTED))
-        hint = _closest(closest) if closest else "use a name from the question or an earlier result"
-        return _error(query, ErrorCode.ENTITY_NOT_FOUND, f"No entity is named {_quoted(query.entity)}; {hint}.")
-
-    def _no_relation(self, query: Query, there: Sequence[str]) -> Observation:
-        assert query.relation is not None
-        closest = _short(Closeness(query.relation).best(there[:_LISTED], _SUGGESTED))
-        if len(closest) < _SUGGESTED:
-            everywhere = _short(self._scope.relations.closest(query.relation, _SUGGESTED))
-            closest += [name for name in everywhere if name not in closest][: _SUGGESTED - len(closest)]
-        hint = _closest(closest) if closest else f"{_ask_relations(query)} lists the relations"
-        return _error(query, ErrorCode.RELATION_NOT_FOUND, f"No relation is named {_quoted(query.relation)}; {hint}.")
-
-    def _no_relations(self, slot: Slot) -> Observation:
-        role, other = ("subject", _HEAD_RELATIONS) if slot.outgoing else ("object", _TAIL_RELATIONS)
-        retry = Query(operation=other, entity=self._names.resolved(slot).entity)
-        message = f"{_quoted(retry.entity)} is never the {role} of a triple; try {_call(retry)}."
-        return _error(slot.query, ErrorCode.NO_RESULTS, message)
-
     def _no_results(self, slot: Slot, there: Sequence[str], linked: bool) -> Observation:
         resolved = self._names.resolved(slot)
-        role = "subject" if slot.outgoing else "object"
-        start = f"{_quoted(resolved.entity)} is not the {role} of {_quoted(resolved.relation or '')}"
         if linked:
-            operation = _HEAD_ENTITIES if slot.outgoing else _TAIL_ENTITIES
-            retry = Query(operation=operation, entity=resolved.entity, relation=resolved.relation)
-            return _error(slot.query, ErrorCode.NO_RESULTS, f"{start}; try {_call(retry)}.")
-        closest = _short(Closeness(slot.query.relation or "").best(there[:_LISTED], _SUGGESTED))
-        closest = [*closest, *(n for n in _short(there[: 2 * _SUGGESTED]) if n not in closest)][:_SUGGESTED]
-        if closest:
-            hint = f"it has {_listed(closest)} there"
-        else:
-            other = Query(operation=_HEAD_RELATIONS if slot.outgoing else _TAIL_RELATIONS, entity=resolved.entity)
-            hint = f"try {_call(other)}"
-        return _error(slot.query, ErrorCode.NO_RESULTS, f"{start}; {hint}.")
+            return refusals.other_direction(slot.query, resolved)
+        # The relation may be there, and lead to what cannot be named.
+        others = [name for name in there if name != resolved.relation]
+        return refusals.no_results(slot.query, resolved, others)
 
 
 def _fetch_relations(scope: Scope, slots: Sequence[Slot], outgoing: bool) -> None:
@@ -267,18 +223,26 @@ def _fetch_page(scope: Scope, slot: Slot, groups: Sequence[Found], most: int | N
     """The wanted page of a result that is too large to be fetched and sorted here."""
     fetcher = scope.fetcher
     pattern = scope.queries.union(slot.pairs[:_MOST_PAIRS], slot.outgoing)
-    limit = min(n for n in (slot.query.limit, most, fetcher.page_rows) if n is not None)
+    rows: list[Row] = []
     try:
         slot.total = groups[0].total if len(groups) == 1 else fetcher.count(pattern)
-        query = scope.queries.page_by_name(pattern, slot.query.offset, limit)
-        rows = fetcher.endpoint.select(query, ("x",))
+        wanted = min(n for n in (slot.query.limit, most, slot.total - slot.query.offset) if n is not None)
+        while len(rows) < wanted:
+            limit = min(wanted - len(rows), fetcher.page_rows)
+            query = scope.queries.page_by_name(pattern, slot.query.offset + len(rows), limit)
+            page = fetcher.endpoint.select(query, ("x",))
+            if not page:
+                break
+            rows += page
     except Refused as error:
-        slot.failure = str(error)
-        return
+        if not rows:
+            slot.failure = str(error)
+            return
+        # Some endpoints sort only so many rows. What there is begins the result, and the total tells how much it has.
     slot.found = [row[0] for row in rows if row[0] is not None]
     slot.sorted_by_endpoint = True
     if not slot.found:
-        slot.observation = _past_the_end(slot.query, slot.total)
+        slot.observation = refusals.past_the_end(slot.query, slot.total)
 
 
 def _linked(scope: Scope, pairs: Iterable[Pair], outgoing: bool) -> list[Pair]:
@@ -292,11 +256,11 @@ def _refusal(query: Query) -> Observation | None:
     """The error of a query that is wrong whatever the graph holds."""
     operation = query.operation
     if operation not in tuple(Operation):
-        return _unknown_operation(query)
+        return refusals.unknown_operation(query)
     if (query.relation is not None) is not operation.takes_relation or not query.entity.strip():
-        return _wrong_arguments(query)
+        return refusals.wrong_arguments(query)
     if query.time is not None:
-        return _error(query, ErrorCode.FORMAT_ERROR, "The facts of this graph have no dates; ask without a time.")
+        return refusals.no_dates(query)
     return None
 
 
@@ -308,18 +272,7 @@ def _asks_relations(slot: Slot) -> bool:
     return not slot.query.operation.takes_relation
 
 
-def _past_the_end(query: Query, total: int) -> Observation:
-    count = "is only 1 result" if total == 1 else f"are only {total:,} results"
-    return _error(query, ErrorCode.NO_RESULTS, f"There {count}; ask for an earlier page.")
-
-
-def no_question_graph(query: Query) -> Observation:
-    """The error for a graph id that the endpoint has no named graph for."""
-    start = f"There is no question graph {_quoted(query.graph_id or '')}"
-    return _error(query, ErrorCode.SAMPLE_NOT_FOUND, f"{start}; without a graph id the whole graph answers.")
-
-
 def too_much(query: Query, reason: str) -> Observation:
     """The error for a query that the endpoint did not answer."""
     message = f"The graph could not answer this query ({reason.rstrip('.')}); ask for something smaller."
-    return _error(query, ErrorCode.SERVER_ERROR, message)
+    return refusal(query, ErrorCode.SERVER_ERROR, message)

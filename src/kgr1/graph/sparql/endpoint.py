@@ -39,9 +39,13 @@ class Refused(Exception):  # noqa: N818 - it is an answer, which callers turn in
 
 
 class Rows(list[Row]):
-    """Rows of a result; ``cut`` is True if the endpoint says that there are more than it sent."""
+    """Rows of a result; ``cut`` is True if the endpoint says that there are more than it sent.
+
+    ``last`` is the text of the first variable in the last row, also where it is no term; None for a blank node.
+    """
 
     cut = False
+    last: str | None = None
 
 
 class Endpoint:
@@ -68,7 +72,7 @@ class Endpoint:
         self._closed = threading.Event()
 
     def select(self, query: str, variables: Sequence[str], *, timeout_s: float | None = None) -> Rows:
-        """The rows of a SELECT query, in the order of ``variables``; None for a blank node."""
+        """The rows of a SELECT query, in the order of ``variables``; None for what :func:`from_binding` leaves out."""
         content = self._send(query, timeout_s or self.options.timeout_s, lambda reply: _rows(reply, variables))
         assert isinstance(content, Rows)
         return content
@@ -187,12 +191,16 @@ def _rows(reply: Mapping[str, Any], variables: Sequence[str]) -> Rows:
     rows = Rows()
     if not set(variables) <= set(reply["head"]["vars"]):
         raise ValueError("other variables")
-    for binding in reply["results"]["bindings"]:
+    bindings = reply["results"]["bindings"]
+    for binding in bindings:
         rows.append(tuple([from_binding(binding[name]) for name in variables]))
+    if bindings and bindings[-1][variables[0]]["type"] != "bnode":
+        rows.last = bindings[-1][variables[0]]["value"]
     return rows
 
 
 def _check_unicode(rows: Rows) -> None:
+    (rows.last or "").encode("utf-8")
     for row in rows:
         for term in row:
             if term is not None:

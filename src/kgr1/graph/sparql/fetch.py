@@ -19,8 +19,9 @@ UNCAPPED_ROWS = 100
 """No endpoint is expected to cut results as short as this."""
 MAX_ROWS = 100_000
 """Rows in one answer, at most."""
+PATIENCE = 2.5
+"""Time limits after which a batch is not split any further."""
 _SMALLEST_CAP = 10
-_PATIENCE = 2.5  # time limits after which a batch is not split any further
 
 K = TypeVar("K")
 
@@ -104,17 +105,17 @@ class Fetcher:
                 return
             fresh = [row for row in rows if row not in seen]
             yield from fresh
-            border = rows[-1][0]
+            border = rows.last  # what is no term has its place in the order, too
             if border is None or (len(rows) < limit and len(rows) <= self._verified):
                 return
-            if not fresh:
-                if len(rows) < limit and rows[0][0] != border:
+            if not fresh and border == last:
+                if len(rows) < limit and rows[0][0] != rows[-1][0]:
                     return
                 raise Refused(f"more than {len(rows)} rows with the same first value")
-            if border.value != last:
+            if border != last:
                 seen = set()
-            last = border.value
-            seen |= {row for row in rows if row[0] is not None and row[0].value == last}
+            last = border
+            seen |= {row for row in rows if row[0] is None or row[0].value == last}
 
     def by_key(
         self, keys: Sequence[K], build: Callable[[Sequence[tuple[int, K]]], Pattern], timeout_s: float | None = None
@@ -125,7 +126,7 @@ class Fetcher:
         """
         found: dict[K, Found] = {}
         # An endpoint that is too slow for anything must not be asked for every key in turn.
-        deadline = time.monotonic() + _PATIENCE * (timeout_s or self.endpoint.options.timeout_s)
+        deadline = time.monotonic() + PATIENCE * (timeout_s or self.endpoint.options.timeout_s)
         pending = [list(keys[start : start + self._batch]) for start in range(0, len(keys), self._batch)]
         while pending:
             chunk = pending.pop()

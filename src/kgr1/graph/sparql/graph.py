@@ -16,7 +16,8 @@ from urllib.parse import quote as percent_encode
 
 from kgr1.errors import GraphServerError
 from kgr1.graph.api import GraphInfo
-from kgr1.graph.sparql.batch import Batch, no_question_graph, too_much
+from kgr1.graph.refusals import no_question_graph
+from kgr1.graph.sparql.batch import Batch, too_much
 from kgr1.graph.sparql.endpoint import Endpoint, Refused
 from kgr1.graph.sparql.fetch import Fetcher
 from kgr1.graph.sparql.options import SparqlOptions

@@ -113,7 +113,7 @@ class LocalNames:
         return len(self.terms)
 
     def find(self, texts: Iterable[str]) -> dict[str, Lookup]:
-        """By identifier, else label, alias, ``label [id]``, lookup key; see :class:`Names`."""
+        """By identifier, else label, ``label [id]``, alias, lookup key; see :class:`Names`."""
         return {text: Lookup(self._find(text)) for text in texts}
 
     def named(self, terms: Iterable[Term]) -> dict[Term, Named]:
@@ -137,22 +137,23 @@ class LocalNames:
                 return (by_id,)
             found = (
                 self._by_label.get(reading)
+                or self._with_label_and_id(reading, exactly=True)
                 or self._by_alias.get(reading)
-                or self._with_label_and_id(reading)
+                or self._with_label_and_id(reading, exactly=False)
                 or self._by_key.get(lookup_key(reading))
             )
             if found:
                 return tuple(found)
         return ()
 
-    def _with_label_and_id(self, text: str) -> list[Term]:
+    def _with_label_and_id(self, text: str, *, exactly: bool) -> list[Term]:
         label, bracket, identifier = text.rpartition(" [")
         if not (bracket and text.endswith("]")):
             return []
         identifier = identifier[:-1]
-        exact = self._by_id.get(identifier)
-        if exact is not None and self._label[exact] == label:
-            return [exact]
+        if exactly:
+            term = self._by_id.get(identifier)
+            return [term] if term is not None and self._label[term] == label else []
         key, label_key = lookup_key(identifier), lookup_key(label)
         alike = [term for term in self._by_key.get(key, ()) if lookup_key(self._named[term].id) == key]
         return [term for term in alike if lookup_key(self._label[term]) == label_key]

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from kgr1.graph.encode import is_blank
 from kgr1.graph.names import Closeness, lookup_key, readings
 from kgr1.graph.sparql.endpoint import Refused
-from kgr1.graph.sparql.fetch import Fetcher, Found, TooManyRows
+from kgr1.graph.sparql.fetch import PATIENCE, Fetcher, Found, TooManyRows
 from kgr1.graph.sparql.names import LabelChoice, Lookup, Named
 from kgr1.graph.sparql.naming import Naming
 from kgr1.graph.sparql.options import ANY_LANGUAGE
@@ -28,7 +28,6 @@ _CACHED = 100_000  # names and texts remembered
 _LONGEST_LABEL = 50_000  # characters of a text that is looked for among labels
 _LONGEST_KEY = 300  # characters of a text that is looked for in other spellings
 _NO_SCAN_S = 600.0
-_PATIENCE = 2.5  # time limits after which a batch is not split any further
 _CANDIDATES = 300  # labels compared for one list of closest names
 
 
@@ -63,10 +62,10 @@ class RemoteNames:
         self._no_scan_until = 0.0
 
     def find(self, texts: Iterable[str]) -> dict[str, Lookup]:
-        """By identifier, else label, alias, ``label [id]``, other spellings; see :class:`Names`."""
+        """By identifier, else label, ``label [id]``, alias, other spellings; see :class:`Names`."""
         result: dict[str, Lookup] = {}
         pending = [list(dict.fromkeys(texts))]
-        deadline = time.monotonic() + _PATIENCE * self._options.timeout_s
+        deadline = time.monotonic() + PATIENCE * self._options.timeout_s
         while pending:
             some = pending.pop()
             try:
@@ -97,10 +96,10 @@ class RemoteNames:
 
     def _find_readings(self, texts: Sequence[str]) -> dict[str, tuple[Term, ...]]:
         claims = self._claim(texts)
-        found = {text: claim.by_id or claim.by_label or claim.by_alias for text, claim in claims.items()}
-        missing = [text for text in texts if not found[text]]
-        found |= self._with_label_and_id(missing)
-        missing = [text for text in missing if not found[text] and len(text) <= _LONGEST_KEY and _is_text(text)]
+        found = {text: claim.by_id or claim.by_label for text, claim in claims.items()}
+        found |= self._with_label_and_id(text for text in texts if not found[text])
+        found = {text: terms or claims[text].by_alias for text, terms in found.items()}
+        missing = [text for text in texts if not found[text] and len(text) <= _LONGEST_KEY and _is_text(text)]
         found |= self._with_key(missing)
         return found
 

@@ -121,15 +121,12 @@ def read_literal(text: str) -> Term | None:
     found = _LITERAL.fullmatch(text)
     if found is None:
         return None
-    datatype, language = found[2] or "", found[3] or ""
-    if (datatype and not is_iri(datatype)) or (language and not _LANGUAGE.fullmatch(language)):
-        return None
     try:
         value = _UNESCAPE.sub(_unescape, found[1])
         value.encode("utf-8")
     except (ValueError, OverflowError):
         return None
-    return literal(value, datatype, language)
+    return _checked_literal(value, found[2] or "", found[3] or "")
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -138,9 +135,10 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def from_binding(binding: Mapping[str, Any]) -> Term | None:
-    """A value of the SPARQL JSON results format; None for a blank node, which no later query could name.
+    """A value of the SPARQL JSON results format; None for what no later query could name.
 
-    Raises KeyError, TypeError or ValueError if it is no such value.
+    That is a blank node, and what stores let in although it is no RDF: an IRI with a blank in it, a literal with such a
+    datatype or with a language tag that is none. Raises KeyError, TypeError or ValueError if it is no such value.
     """
     kind, value = binding["type"], binding["value"]
     if not isinstance(value, str):
@@ -148,7 +146,13 @@ def from_binding(binding: Mapping[str, Any]) -> Term | None:
     if kind == "bnode":
         return None
     if kind == "uri":
-        return iri(value)
+        return iri(value) if is_iri(value) else None
     if kind not in ("literal", "typed-literal"):
         raise ValueError(f"a value of type {kind!r:.40}")
-    return literal(value, str(binding.get("datatype") or ""), str(binding.get("xml:lang") or ""))
+    return _checked_literal(value, str(binding.get("datatype") or ""), str(binding.get("xml:lang") or ""))
+
+
+def _checked_literal(value: str, datatype: str, language: str) -> Term | None:
+    if (datatype and not is_iri(datatype)) or (language and not _LANGUAGE.fullmatch(language)):
+        return None
+    return literal(value, datatype, language)
