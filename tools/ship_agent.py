@@ -34,6 +34,9 @@ SITUATIONS = {
 RANKER_WEIGHT = 3.0
 """How much the opinion of a ranker beside the adapter counts; chosen on development questions of WebQSP."""
 
+RANKER_FLOOR = 0.33
+"""Its least share, on a graph whose relations it has not met; chosen with graphs left out of its training."""
+
 OBSERVATION_TOKENS = 640
 """Longer lists than those of its training leave fewer relations out: 2.7 points of F1 on development questions."""
 
@@ -59,7 +62,7 @@ def main() -> None:
         ranked = (policy / RANKER_FILE).is_file()
         weight = RANKER_WEIGHT if ranked else 0.0
         usual = {"abstain": True, "guided": True, "sentences": sentences, "ranker_weight": weight}
-        usual["observation_tokens"] = OBSERVATION_TOKENS
+        usual |= {"observation_tokens": OBSERVATION_TOKENS, "ranker_floor": RANKER_FLOOR if ranked else 0.0}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if ranked:
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)

@@ -72,6 +72,12 @@ class AgentSettings(Record):
         description="what guided thoughts can be ({cue}: a word of the question), with logits added; empty: anything",
     )
     ranker_weight: float = Field(default=0.0, ge=0, description="of the policy's ranker in a guided choice; 0 is off")
+    ranker_floor: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="least share of that weight, however few of the relations the ranker has met",
+    )
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
 

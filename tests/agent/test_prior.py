@@ -105,8 +105,11 @@ def test_the_opinion_counts_as_much_as_it_knows_of_the_whole_choice() -> None:
     assert ranker.choices == [[(True, "actor"), (True, "born in")]]
     ranker.known = 0.25
     assert Prior(ranker, 2.0, named("Alien")).of(queries, turns) == [x if x is None else x / 4 for x in sure]
+    assert Prior(ranker, 2.0, named("Alien"), 0.2).of(queries, turns) == [x if x is None else x / 4 for x in sure]
+    assert Prior(ranker, 2.0, named("Alien"), 0.5).of(queries, turns) == [x if x is None else x / 2 for x in sure]
     ranker.known = 0.0
     assert Prior(ranker, 2.0, named("Alien")).of(queries, turns) == [0.0, None, 0.0]
+    assert Prior(ranker, 2.0, named("Alien"), 0.5).of(queries, turns) == [x if x is None else x / 2 for x in sure]
 
 
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:

@@ -35,17 +35,23 @@ class Ranked(Protocol):
 
 @dataclass(frozen=True)
 class Prior:
-    """The opinion of a ranker on one question, and how much it counts where the ranker knows everything."""
+    """The opinion of a ranker on one question, and how much it counts.
+
+    ``weight`` is for choices about which the ranker knows everything. Elsewhere it counts as much less as it knows
+    less, but for a share of ``floor``.
+    """
 
     ranker: Ranker
     weight: float
     question: Question
+    floor: float = 0.0
 
     def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
         before = walked(turns)
         # One for the whole choice: scores of two groups are comparable only as they are.
-        weight = self.weight * self.ranker.familiarity([query[1] for query in queries if query is not None])
+        familiarity = self.ranker.familiarity([query[1] for query in queries if query is not None])
+        weight = self.weight * max(familiarity, self.floor)
         result: list[float | None] = [None] * len(queries)
         for here in (False, True):
             places = [place for place, query in enumerate(queries) if query is not None and (query[0] == FOUND) is here]

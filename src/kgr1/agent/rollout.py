@@ -138,7 +138,7 @@ class _Loop:
                 f"agent.ranker_weight is {self.agent.ranker_weight:g}, but '{self.policy.name}' has no ranker; "
                 "make one with 'kgr1 ranker', or set agent.ranker_weight=0."
             )
-        return Prior(self.policy.ranker, self.agent.ranker_weight, self.question)
+        return Prior(self.policy.ranker, self.agent.ranker_weight, self.question, self.agent.ranker_floor)
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names of an answer as the graph has them, all that was found in the place of ``*``."""

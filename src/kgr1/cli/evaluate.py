@@ -191,6 +191,7 @@ _LATER = frozenset(
         "abstain",
         "min_confidence",
         "ranker_weight",
+        "ranker_floor",
         "sentences",
     }
 )

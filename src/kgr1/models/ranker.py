@@ -20,7 +20,8 @@ scaled likewise:
 
 Where it has not met the relations of a graph it is as sure of itself as where it has, and more often wrong. So it knows
 which relations were the right one at least once in its training, and its opinion counts as much as these are among
-those that there are to choose from (:class:`kgr1.agent.prior.Prior`).
+those that there are to choose from, or as ``agent.ranker_floor`` says if that is more
+(:class:`kgr1.agent.prior.Prior`).
 
 Shapes: n relations, w words of a text, E width of the embeddings, H width of the ranker.
 """
