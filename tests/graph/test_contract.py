@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kgr1
+from full_disk import file_size_limit
 from kgr1.errors import GraphError, GraphFormatError
 from kgr1.graph import contract as contracting
 from kgr1.graph.build import BuildProgress
@@ -361,10 +361,8 @@ def test_a_file_that_appears_meanwhile_stays(source: Path, tmp_path: Path) -> No
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file may grow over 40 bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with file_size_limit(40):
+        yield
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])

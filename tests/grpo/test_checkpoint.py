@@ -19,6 +19,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from full_disk import file_size_limit  # noqa: E402
 from kgr1.config import ColdstartSettings  # noqa: E402
 from kgr1.errors import CheckpointError, SettingsError  # noqa: E402
 from kgr1.grpo.checkpoint import (  # noqa: E402
@@ -108,17 +109,6 @@ def test_json_is_whole_or_absent(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def run(start: Path, out: Path, *, resume: bool = False, on_step: Report | None = None) -> Path:
     """Four steps of a cold start with checkpoints after the second and the fourth."""
     loaded = load_model(str(start))
@@ -154,7 +144,7 @@ def check_left_behind(out: Path, error: CheckpointError, *, earlier: bool) -> No
 def test_a_checkpoint_that_cannot_be_written(
     tiny_model: Path, tmp_path: Path, unbroken: bytes, bytes_left: int
 ) -> None:
-    with largest_file(1 << 40):
+    with file_size_limit(1 << 40):
 
         def limit(step: int, steps: int, values: dict[str, float]) -> None:
             if step == 3:
@@ -168,7 +158,7 @@ def test_a_checkpoint_that_cannot_be_written(
 
 
 def test_the_first_checkpoint_cannot_be_written(tiny_model: Path, tmp_path: Path, unbroken: bytes) -> None:
-    with largest_file(60_000), pytest.raises(CheckpointError) as caught:
+    with file_size_limit(60_000), pytest.raises(CheckpointError) as caught:
         run(tiny_model, tmp_path)
     check_left_behind(tmp_path, caught.value, earlier=False)
     assert (run(tiny_model, tmp_path, resume=True) / "model.safetensors").read_bytes() == unbroken
@@ -332,7 +322,7 @@ def test_older_checkpoints_go_when_the_newer_is_complete(tiny_model: Path, tmp_p
 def test_a_policy_is_replaced_whole_or_not_at_all(tiny_model: Path, tmp_path: Path) -> None:
     loaded = load_model(str(tiny_model))
     target = tmp_path / "policy"
-    with largest_file(60_000), pytest.raises(CheckpointError):
+    with file_size_limit(60_000), pytest.raises(CheckpointError):
         save_policy(loaded.model, loaded.tokenizer, target)
     assert list(tmp_path.iterdir()) == []
     assert save_policy(loaded.model, loaded.tokenizer, target) == target
@@ -340,7 +330,7 @@ def test_a_policy_is_replaced_whole_or_not_at_all(tiny_model: Path, tmp_path: Pa
     (target / "stale").write_text("")
     with torch.no_grad():
         loaded.model.model.norm.weight.add_(1)
-    with largest_file(60_000), pytest.raises(CheckpointError):
+    with file_size_limit(60_000), pytest.raises(CheckpointError):
         save_policy(loaded.model, loaded.tokenizer, target)
     assert (target / "model.safetensors").read_bytes() == before
     save_policy(loaded.model, loaded.tokenizer, target)
