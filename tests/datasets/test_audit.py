@@ -18,7 +18,7 @@ from kgr1.graph.api import GraphInfo, KnowledgeGraph
 from kgr1.graph.build import build_graph
 from kgr1.server.client import GraphClient
 from kgr1.server.serve import BackgroundServer
-from kgr1.types import GoldAnswer, Observation, Query, Question
+from kgr1.types import ErrorCode, GoldAnswer, Observation, Query, Question
 
 CHAIN = [("a", "r", "b"), ("c", "s", "b"), ("c", "r", "d"), ("d", "r", "e"), ("x", "r", "y")]
 
@@ -87,6 +87,22 @@ def test_hubs_are_reached_but_not_expanded() -> None:
         assert search.distances(ask([topic], ["n7"])).answers == [wanted]
     result = audit_questions([ask(["a"], ["n7"])], graph, options)
     assert (result.at_hubs, result.cut) == (1, 0)
+
+
+def test_what_a_graph_refuses_to_list_is_not_expanded(chain: KnowledgeGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = GraphStore.execute
+
+    def refuse(store: GraphStore, queries: Sequence[Query]) -> list[Observation]:
+        return [
+            Observation(query=query, error=ErrorCode.SERVER_ERROR, message="No answer within 30 s.")
+            if query.entity == "c" and query.operation.returns_entities
+            else answer(store, [query])[0]
+            for query in queries
+        ]
+
+    monkeypatch.setattr(GraphStore, "execute", refuse)
+    found = Search(chain).distances(ask(["a"], ["c", "d"]))
+    assert (found.answers, found.present, found.hubs) == ([2, None], [True, True], 1)
 
 
 def test_a_search_ends_at_its_limit_of_entities() -> None:

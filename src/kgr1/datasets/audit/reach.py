@@ -1,8 +1,9 @@
 """How many facts lie between the topics of a question and its gold answers.
 
 A breadth-first search from the topics in both directions of the arrows, as an agent could walk, that ends when all
-answers are found. An entity with very many facts is reached but not expanded (unless it is a topic), and a search ends
-after a number of entities; both are said in the result, because they can only make a distance seem longer.
+answers are found. An entity with very many facts is reached but not expanded (unless it is a topic), nor is one whose
+facts the graph refuses to give, and a search ends after a number of entities; all this is said in the result, because it
+can only make a distance seem longer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from kgr1.graph.api import KnowledgeGraph, NameIndex
-from kgr1.graph.around import RELATIONS, execute, facts_around
+from kgr1.graph.around import RELATIONS, execute, facts_around, refused
 from kgr1.types import GoldAnswer, Observation, Query, Question, Record
 
 _DATE = re.compile(r"\d{3,4}(-\d\d){0,2}")  # two digits are rather a number
@@ -142,8 +143,10 @@ class Search:
         for entity, results in zip(
             unknown, facts_around(self._graph, unknown, graph_id=self._graph_id, limit=page), strict=True
         ):
-            hub = sum(found.total for found in results) > self._options.hub_limit
-            near = _Near((), hub=True) if hub and not topics else _near(results, self._dated)
+            # What an endpoint refuses to list is, most likely, a hub that is too much for it.
+            withheld = any(map(refused, results))
+            hub = sum(found.total for found in results) > self._options.hub_limit and not topics
+            near = _Near((), hub=True) if hub or withheld else _near(results, self._dated)
             fresh[entity] = near
         for entity in entities:
             yield fresh[entity] if entity in fresh else self._kept[entity]
