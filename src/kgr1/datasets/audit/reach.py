@@ -2,8 +2,8 @@
 
 A breadth-first search from the topics in both directions of the arrows, as an agent could walk, that ends when all
 answers are found. An entity with very many facts is reached but not expanded (unless it is a topic), nor is one whose
-facts the graph refuses to give, and a search ends after a number of entities; all this is said in the result, because it
-can only make a distance seem longer.
+facts the graph refuses to give, and a search ends after a number of entities; all this is said in the result, because
+it can only make a distance seem longer.
 """
 
 from __future__ import annotations
