@@ -6,6 +6,7 @@ import gzip
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_process import Run, Spawn
@@ -13,6 +14,7 @@ from cli_process import Run, Spawn
 from kgr1.cli.sources import load_question_set, open_graph, resolve_topics, store_folder
 from kgr1.errors import DatasetError, GraphError, GraphServerError
 from kgr1.graph import GraphStore
+from kgr1.graph.build import BuildReport, build_graph
 from kgr1.server.serve import BackgroundServer
 from kgr1.types import Operation, Query
 
@@ -62,6 +64,29 @@ def test_a_cached_graph_stays_as_long_as_it_is_open(own_cache: Path, family: Pat
     (own_cache / f"{first.name[:12]}-0123").mkdir()  # the rest of a removal that was interrupted
     with store_folder(str(family)) as second:
         assert list(own_cache.iterdir()) == [second]  # nobody has the first one open any more
+
+
+@pytest.mark.parametrize("changes", [1, 9])
+def test_a_file_that_changes_while_its_graph_is_built(
+    own_cache: Path, family: Path, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    build, line = build_graph, "Dan\tlives in\tOslo\n"
+
+    def build_and_change(*words: Any, **options: Any) -> BuildReport:
+        report = build(*words, **options)
+        if family.read_text().count(line) < changes:
+            family.write_text(family.read_text() + line)
+        return report
+
+    monkeypatch.setattr("kgr1.graph.build.build_graph", build_and_change)
+    if changes == 1:
+        with open_graph(str(family)) as graph:
+            assert graph.info().triples == 5
+        assert len(list(own_cache.iterdir())) == 1
+    else:
+        with pytest.raises(GraphError, match="changes while it is read; copy it"), store_folder(str(family)):
+            pass
+        assert list(own_cache.iterdir()) == []
 
 
 def test_a_damaged_cache_that_is_open_is_replaced(own_cache: Path, family: Path) -> None:

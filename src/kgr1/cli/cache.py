@@ -24,6 +24,7 @@ except ImportError:  # not on Windows, which does not remove files that are open
     fcntl = None  # type: ignore[assignment]
 
 _BUSY_S = 0.2  # between looks at whether another process is done
+_MOST_CHANGES = 3
 
 
 @contextmanager
@@ -35,8 +36,7 @@ def built_graph(source: Path) -> Iterator[Path]:
     _check_format(source)
     with _folder() as cache:
         place = hashlib.blake2b(str(source.resolve()).encode(), digest_size=6).hexdigest()
-        target = cache / f"{place}-{_digest(source)}"
-        lock = _open(source, target)
+        target, lock = _open(source, cache / place)
         try:
             for older in cache.glob(f"{place}-*"):
                 if older != target:
@@ -46,27 +46,43 @@ def built_graph(source: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def _open(source: Path, target: Path) -> int:
-    """Build the graph of ``source`` at ``target`` unless it is there; returns its lock."""
+def _open(source: Path, stem: Path) -> tuple[Path, int]:
+    """Build the graph of ``source`` unless it is there; its folder, ``stem`` with the content behind, and its lock.
+
+    Raises :class:`GraphError` for a file that is never the same after it was read.
+    """
+    changes = 0
+    while changes < _MOST_CHANGES:
+        digest = _digest(source)
+        target = stem.with_name(f"{stem.name}-{digest}")
+        if (lock := _lock(target)) is not None:
+            return target, lock
+        _build(source, target)
+        if _digest(source) != digest:  # changed meanwhile, so nobody knows of which content this is the graph
+            _remove(target)
+            changes += 1
+    raise GraphError(f"{source} changes while it is read; copy it, and name the copy.", path=str(source))
+
+
+def _build(source: Path, target: Path) -> None:
+    """Build the graph of ``source``, or wait until another process has tried to."""
     from kgr1.graph.build import build_graph
 
-    while (lock := _lock(target)) is None:
-        started = time.perf_counter()
-        _remove(target)
-        if target.exists() and not _is_whole(target):  # damaged, hence of no use to those who have it open
-            shutil.rmtree(target, ignore_errors=True)
-        try:
-            report = build_graph([source], target, name=_graph_name(source))
-        except GraphError as error:
-            if error.details.get("busy"):
-                time.sleep(_BUSY_S)  # another process builds the same
-            elif not _is_whole(target):  # nor did another process build it meanwhile
-                raise
-            continue
-        seconds = time.perf_counter() - started
-        if seconds > 1:
-            note(f"Built a graph of {report.triples:,} triples from {source} in {duration(seconds)}.")
-    return lock
+    started = time.perf_counter()
+    _remove(target)
+    if target.exists() and not _is_whole(target):  # damaged, hence of no use to those who have it open
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        report = build_graph([source], target, name=_graph_name(source))
+    except GraphError as error:
+        if error.details.get("busy"):
+            time.sleep(_BUSY_S)  # another process builds the same
+        elif not _is_whole(target):  # nor did another process build it meanwhile
+            raise
+        return
+    seconds = time.perf_counter() - started
+    if seconds > 1:
+        note(f"Built a graph of {report.triples:,} triples from {source} in {duration(seconds)}.")
 
 
 def _lock(store: Path) -> int | None:
