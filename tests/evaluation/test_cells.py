@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from eval_episodes import asked, played, question
-from full_disk import file_size_limit
 from report_runs import failed
 
+from full_disk import file_size_limit
 from kgr1.errors import EvaluationError, GraphError, GraphServerError
 from kgr1.evaluation.cells import CELL_FILE, CellResult, cell_folder, collect, giving_up, run_cells
 from kgr1.evaluation.files import locked

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from eval_episodes import asked, played, question
-from full_disk import file_size_limit
 
+from full_disk import file_size_limit
 from kgr1.config import AgentSettings
 from kgr1.errors import EvaluationError, GraphServerError
 from kgr1.evaluation.files import Journal, read_episodes

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from eval_episodes import played, question
-from full_disk import file_size_limit
 from judge_server import judge_server, same_name
 from sklearn.metrics import cohen_kappa_score
 
+from full_disk import file_size_limit
 from kgr1.errors import EvaluationError
 from kgr1.evaluation.agreement import (
     JUDGE_FILE,
