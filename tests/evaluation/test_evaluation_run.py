@@ -335,16 +335,17 @@ def test_a_killed_process_resumes(tmp_path: Path, unbroken: Summary) -> None:
             """
             import sys
             from pathlib import Path
-            sys.path.insert(0, sys.argv[1])
+            sys.path[:0] = sys.argv[2:]
             from test_evaluation_run import Scripted, run
-            run(Path(sys.argv[2]), Scripted(delay_s=0.1))
+            run(Path(sys.argv[1]), Scripted(delay_s=0.1))
             """
         ),
         "utf-8",
     )
     out = tmp_path / "run"
     journal = out / "episodes.jsonl"
-    process = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(out)])
+    here = Path(__file__).parent
+    process = subprocess.Popen([sys.executable, str(script), str(out), str(here), str(here.parent)])
     try:
         deadline = time.monotonic() + 30
         while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
