@@ -166,7 +166,7 @@ class Search:
         return set()
 
     def _is_date(self, answer: GoldAnswer) -> bool:
-        return self._dated and answer.id in (None, answer.label) and _DATE.fullmatch(answer.label) is not None
+        return self._dated and answer.named and _DATE.fullmatch(answer.label) is not None
 
     def _names(self, text: str) -> tuple[str, ...]:
         """Display names of the entities of the graph that a text names, those with most facts first."""
