@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kgr1.errors import CheckpointError
+from kgr1.grpo.group import end_group_at_exit
 
 MARKER = "complete.json"
 FULL_BYTES = 1 << 20  # a disk with less than this is full, whatever the library that could not write says
@@ -147,6 +148,7 @@ class SafeCheckpoints:
 
     def train_from(self, checkpoint: Path | None) -> None:
         """Train to the last step, from a checkpoint if there is one."""
+        end_group_at_exit()
         if checkpoint is not None and 0 < self.args.max_steps <= checkpoint_step(checkpoint):  # type: ignore[attr-defined]
             # Killed between the last checkpoint and the end. The trainer would take one more step before it looks.
             self._load_from_checkpoint(str(checkpoint))  # type: ignore[attr-defined]

@@ -407,7 +407,6 @@ def train_grpo(
     if trainer.is_world_process_zero():
         save_policy(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, out / "policy", settings.agent)
     trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()  # a process that ends with threads of its group alive can abort
     if alarm.reason is not None and on_alarm is not None:
         on_alarm(alarm.reason)
     return out / "policy"
