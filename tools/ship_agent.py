@@ -37,6 +37,9 @@ RANKER_WEIGHT = 3.0
 RANKER_FLOOR = 0.33
 """Its least share, on a graph whose relations it has not met; chosen with graphs left out of its training."""
 
+MEANING_WEIGHT = 1.0
+"""Of what relations mean to the model by itself there; chosen on development questions of graphs it never saw."""
+
 OBSERVATION_TOKENS = 640
 """Longer lists than those of its training leave fewer relations out: 2.7 points of F1 on development questions."""
 
@@ -63,6 +66,7 @@ def main() -> None:
         weight = RANKER_WEIGHT if ranked else 0.0
         usual = {"abstain": True, "guided": True, "sentences": sentences, "ranker_weight": weight}
         usual |= {"observation_tokens": OBSERVATION_TOKENS, "ranker_floor": RANKER_FLOOR if ranked else 0.0}
+        usual |= {"meaning_weight": MEANING_WEIGHT}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if ranked:
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)

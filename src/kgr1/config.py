@@ -78,6 +78,11 @@ class AgentSettings(Record):
         le=1,
         description="least share of that weight, however few of the relations the ranker has met",
     )
+    meaning_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of what relations mean to the policy's model, as far as its ranker has met none; 0 is off",
+    )
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
 

@@ -1,4 +1,4 @@
-"""What a ranker of relations is asked in an episode, and what becomes of its opinion."""
+"""What a ranker and the meaning of relations are asked for in an episode, and what becomes of their opinion."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_the_way_to_what_is_found_begins_at_the_last_topic() -> None:
     assert ways == [
         [],
         [],
-        ["director"],
-        ["director"],  # a list of relations leads nowhere
-        ["director", "director"],
-        ["director", "director"],
-        ["director", "director", "actor"],
-        ["actor"],
+        [(True, "director")],
+        [(True, "director")],  # a list of relations leads nowhere
+        [(True, "director"), (False, "director")],
+        [(True, "director"), (False, "director")],
+        [(True, "director"), (False, "director"), (True, "actor")],
+        [(True, "actor")],
     ]
 
 
@@ -65,7 +65,7 @@ def test_what_led_nowhere_is_no_part_of_the_way() -> None:
     nothing = 'get_tail_entities("*", "actor")'
     turns = turns_of(LIST, DIRECTOR, nothing, 'get_tail_entities("Alien", "born in")')
     assert all(turn.observation is not None and not turn.observation.ok for turn in turns[2:])
-    assert walked(turns) == ["director"]
+    assert walked(turns) == [(True, "director")]
     assert walked(turns_of("get_tail_entities(")) == []  # not even a query
 
 
@@ -112,6 +112,39 @@ def test_the_opinion_counts_as_much_as_it_knows_of_the_whole_choice() -> None:
     assert Prior(ranker, 2.0, named("Alien"), 0.5).of(queries, turns) == [x if x is None else x / 2 for x in sure]
 
 
+class Meant:
+    """Says that incoming relations are meant, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[DirectedRelation, ...], list[DirectedRelation]]] = []
+
+    def scores(
+        self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]
+    ) -> list[float]:
+        self.calls.append((question, tuple(before), list(relations)))
+        return [0.0 if out else 8.0 for out, _ in relations]
+
+
+def test_meaning_counts_where_fewer_than_half_of_the_relations_are_known() -> None:
+    ranker, meaning = Asked(), Meant()
+    queries = [("Alien", (True, "actor")), None, ("*", (False, "director"))]
+    turns = turns_of(LIST, DIRECTOR)
+    for known, added in ((0.0, 4.0), (0.25, 2.0), (0.5, 0.0), (1.0, 0.0)):
+        ranker.known = known
+        alone = Prior(ranker, 2.0, named("Alien"), 0.3).of(queries, turns)
+        with_it = Prior(ranker, 2.0, named("Alien"), 0.3, meaning, 0.5).of(queries, turns)
+        assert with_it == [alone[0], None, pytest.approx(alone[2] + added)]
+    assert (
+        meaning.calls
+        == [
+            ("What is it?", (), [(True, "actor")]),
+            ("What is it?", ((True, "director"),), [(False, "director")]),
+        ]
+        * 2
+    )
+    assert Prior(None, 0.0, named("Alien"), 0.0, meaning, 0.5).of(queries, turns) == [0.0, None, 4.0]
+
+
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:
     agent = AgentSettings(sets=True, max_turns=9)
     turns = turns_of(LIST, DIRECTOR, 'get_tail_relations("Weaver")', topics=("Alien", "Weaver"))
@@ -131,11 +164,12 @@ def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None
 
 
 class Ranked(ScriptedPolicy):
-    """A policy that could have a ranker, and follows it as far as the grammar lets it know."""
+    """A policy that could have a ranker, and remembers what the grammar lets it know of that."""
 
     def __init__(self, ranker: Asked | None) -> None:
         super().__init__(WALK, "ranked")
         self.ranker = ranker
+        self.meaning = Meant()
         self.told: list[list[float | None]] = []
 
     async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> ScriptedSession:
@@ -164,13 +198,22 @@ def test_the_opinion_comes_with_the_grammar_of_each_turn() -> None:
     assert policy.told == [[None], [11.0, 17.0], [None, 11.0]]
 
 
-@pytest.mark.parametrize("agent", [{"ranker_weight": 0.0}, {"ranker_weight": 2.0, "sets": False}])
+def test_meaning_is_asked_for_without_a_ranker_too() -> None:
+    policy = Ranked(None)
+    assert played(policy, meaning_weight=0.5).answers == ("Scott",)
+    assert policy.told == [[None], [0.0, 0.0], [None, 0.0]]
+    assert [call[2] for call in policy.meaning.calls] == [[(True, "actor"), (True, "director")], [(True, "actor")]]
+
+
+@pytest.mark.parametrize(
+    "agent", [{"ranker_weight": 0.0}, {"ranker_weight": 2.0, "meaning_weight": 1.0, "sets": False}]
+)
 def test_without_a_weight_or_without_sets_nobody_is_asked(agent: dict[str, Any]) -> None:
     ranker = Asked()
     policy = Ranked(ranker)
     assert played(policy, **agent).stop is StopReason.ANSWERED
     assert policy.told == [[]] * 3
-    assert ranker.calls == []
+    assert ranker.calls == policy.meaning.calls == []
 
 
 def test_a_weight_without_a_ranker_ends_the_episode_with_advice() -> None:

@@ -243,7 +243,10 @@ def test_settings_that_do_not_fit(
         train_grpo(str(taught_model), small_questions()[:questions], small_graph(), tmp_path, small_settings(**changes))
 
 
-@pytest.mark.parametrize("changes", [{"ranker_weight": 1.0}, {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"ranker_weight": 1.0}, {"meaning_weight": 1.0}, {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}}],
+)
 def test_what_is_added_to_probabilities_has_no_part_in_training(
     taught_model: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

@@ -66,9 +66,11 @@ def test_nothing_is_added_to_what_an_agent_learns_from(tmp_path: Path) -> None:
     shipped, learning = agent_settings(DEFAULT_AGENT), learning_settings(DEFAULT_AGENT)
     assert shipped["ranker_weight"] > 0
     assert any(shipped["sentences"].values())
-    assert not {"ranker_weight", "ranker_floor"} & learning.keys()
+    added = {"ranker_weight", "ranker_floor", "meaning_weight"}
+    assert added <= shipped.keys()
+    assert not added & learning.keys()
     assert learning["sentences"] == dict.fromkeys(shipped["sentences"], 0.0)
-    others = {key: value for key, value in shipped.items() if key not in ("ranker_weight", "ranker_floor", "sentences")}
+    others = {key: value for key, value in shipped.items() if key not in added | {"sentences"}}
     assert learning == others | {"sentences": learning["sentences"]}
     assert learning_settings(str(tmp_path)) == {}
     (tmp_path / "agent.json").write_text('{"sentences": "many"}')

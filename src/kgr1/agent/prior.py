@@ -1,4 +1,4 @@
-"""What a ranker of relations expects of the next query, to be weighed with what the policy makes of it."""
+"""What is expected of the next query by others than the policy, to be weighed with what it makes of it itself."""
 
 from __future__ import annotations
 
@@ -26,52 +26,78 @@ class Ranker(Protocol):
         ...
 
 
+class Meaning(Protocol):
+    """Says how well relations fit a question by what their names mean."""
+
+    def scores(
+        self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]
+    ) -> Sequence[float]:
+        """Logits of a choice among ``relations``; ``before`` as in :class:`Ranker`, with directions."""
+        ...
+
+
 @runtime_checkable
 class Ranked(Protocol):
-    """A policy that can have a ranker beside it."""
+    """A policy that can have a ranker beside it, and whose model can be asked for the meaning of relations."""
 
     ranker: Ranker | None
+    meaning: Meaning
 
 
 @dataclass(frozen=True)
 class Prior:
-    """The opinion of a ranker on one question, and how much it counts.
+    """The opinions on one question, of a ranker and by the meaning of names, and how much they count.
 
     ``weight`` is for choices about which the ranker knows everything. Elsewhere it counts as much less as it knows
-    less, but for a share of ``floor``.
+    less, but for a share of ``floor``. ``meaning_weight`` is for those of which it knows nothing; where it knows half
+    of a choice or more, policy and ranker do better without (``docs/results.md``).
     """
 
-    ranker: Ranker
+    ranker: Ranker | None
     weight: float
     question: Question
     floor: float = 0.0
+    meaning: Meaning | None = None
+    meaning_weight: float = 0.0
 
     def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
         before = walked(turns)
         # One for the whole choice: scores of two groups are comparable only as they are.
-        familiarity = self.ranker.familiarity([query[1] for query in queries if query is not None])
-        weight = self.weight * max(familiarity, self.floor)
+        hops = [query[1] for query in queries if query is not None]
+        familiarity = 0.0 if self.ranker is None else self.ranker.familiarity(hops)
         result: list[float | None] = [None] * len(queries)
         for here in (False, True):
             places = [place for place, query in enumerate(queries) if query is not None and (query[0] == FOUND) is here]
             hops = [query[1] for place in places if (query := queries[place]) is not None]
-            if not hops:
-                continue
-            scores = self.ranker.scores(self.question.text, self.question.topics, before if here else (), hops)
-            for place, score in zip(places, scores, strict=True):
-                result[place] = weight * float(score)
+            if hops:
+                for place, score in zip(places, self._scores(before if here else (), hops, familiarity), strict=True):
+                    result[place] = score
         return result
 
+    def _scores(
+        self, before: Sequence[DirectedRelation], hops: Sequence[DirectedRelation], familiarity: float
+    ) -> list[float]:
+        scores = [0.0] * len(hops)
+        if self.ranker is not None:
+            weight = self.weight * max(familiarity, self.floor)
+            names = [name for _, name in before]
+            ranked = self.ranker.scores(self.question.text, self.question.topics, names, hops)
+            scores = [weight * float(score) for score in ranked]
+        if self.meaning is not None and (weight := self.meaning_weight * max(0.0, 1.0 - 2.0 * familiarity)):
+            meant = self.meaning.scores(self.question.text, before, hops)
+            scores = [score + weight * float(more) for score, more in zip(scores, meant, strict=True)]
+        return scores
 
-def walked(turns: Sequence[Turn]) -> list[str]:
-    """The relations that led from the last topic to what is found now."""
-    result: list[str] = []
+
+def walked(turns: Sequence[Turn]) -> list[DirectedRelation]:
+    """The hops that led from the last topic to what is found now."""
+    result: list[DirectedRelation] = []
     for turn in turns:
         query = turn.query
         if query is None or not query.operation.returns_entities or not turn.shown_entities:
             continue
         if query.entity != FOUND:
             result = []
-        result.append(query.relation or "")
+        result.append((query.operation.outgoing, query.relation or ""))
     return result

@@ -130,15 +130,23 @@ class _Loop:
         return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said)
 
     def _prior(self) -> Prior | None:
-        """The opinion of the policy's ranker; policies that can have none, such as scripts, are never asked for it."""
-        if not self.agent.ranker_weight or not isinstance(self.policy, Ranked):
+        """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
+        agent = self.agent
+        if not (agent.ranker_weight or agent.meaning_weight) or not isinstance(self.policy, Ranked):
             return None
-        if self.policy.ranker is None:
+        if agent.ranker_weight and self.policy.ranker is None:
             raise ModelError(
-                f"agent.ranker_weight is {self.agent.ranker_weight:g}, but '{self.policy.name}' has no ranker; "
+                f"agent.ranker_weight is {agent.ranker_weight:g}, but '{self.policy.name}' has no ranker; "
                 "make one with 'kgr1 ranker', or set agent.ranker_weight=0."
             )
-        return Prior(self.policy.ranker, self.agent.ranker_weight, self.question, self.agent.ranker_floor)
+        return Prior(
+            self.policy.ranker,
+            agent.ranker_weight,
+            self.question,
+            agent.ranker_floor,
+            self.policy.meaning,
+            agent.meaning_weight,
+        )
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The names of an answer as the graph has them, all that was found in the place of ``*``."""

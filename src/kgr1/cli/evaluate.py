@@ -192,6 +192,7 @@ _LATER = frozenset(
         "min_confidence",
         "ranker_weight",
         "ranker_floor",
+        "meaning_weight",
         "sentences",
     }
 )

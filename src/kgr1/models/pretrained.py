@@ -46,7 +46,7 @@ def agent_settings(name: str) -> dict[str, Any]:
 
 def learning_settings(name: str) -> dict[str, Any]:
     """:func:`agent_settings` for an agent that goes on learning: without what is added to its probabilities."""
-    found = {key: value for key, value in agent_settings(name).items() if not key.startswith("ranker_")}
+    found = {key: value for key, value in agent_settings(name).items() if not key.startswith(("ranker_", "meaning_"))}
     if isinstance(sentences := found.get("sentences"), dict):
         found["sentences"] = dict.fromkeys(sentences, 0.0)
     return found

@@ -10,6 +10,7 @@ from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
 from kgr1.models.engine import Engine
+from kgr1.models.meaning import Meaning
 from kgr1.models.pretrained import policy_folder
 from kgr1.models.ranker import Ranker
 from kgr1.models.row import Row
@@ -25,6 +26,8 @@ class TransformersPolicy:
         self.tokenizer = tokenizer
         self.ranker: Ranker | None = None
         """What the folder of the policy says about relations, if it does."""
+        self.meaning = Meaning(model, tokenizer)
+        """What relations mean to the model."""
         self._name = name
 
     @classmethod
