@@ -105,6 +105,22 @@ def test_what_a_graph_refuses_to_list_is_not_expanded(chain: KnowledgeGraph, mon
     assert (found.answers, found.present, found.hubs) == ([2, None], [True, True], 1)
 
 
+def test_a_topic_whose_relations_a_graph_refuses_to_list_is_not_missing() -> None:
+    class Endpoint(Plain):
+        def execute(self, queries: Sequence[Query]) -> list[Observation]:
+            return [
+                Observation(query=query, error=ErrorCode.SERVER_ERROR, message="No answer within 30 s.")
+                if query.entity == "hub"
+                else answer
+                for query, answer in zip(queries, super().execute(queries), strict=True)
+            ]
+
+    graph = Endpoint(GraphStore.from_triples([("hub", "r", "a"), ("b", "r", "hub")]))
+    found = Search(graph).distances(ask(["hub", "b", "nobody"], ["hub", "nothing"]))
+    assert found.missing_topics == ["nobody"]
+    assert (found.answers, found.present) == ([0, None], [True, False])
+
+
 def test_a_search_ends_at_its_limit_of_entities() -> None:
     graph = GraphStore.from_triples(
         [("a", "r", f"b{n}") for n in range(9)] + [(f"b{n}", "r", f"c{n}") for n in range(9)]

@@ -184,7 +184,9 @@ class Search:
             if self._graph_id is None:
                 return tuple(names)
         queries = [Query(operation=each, entity=name, graph_id=self._graph_id) for name in names for each in RELATIONS]
-        return tuple(dict.fromkeys(found.query.entity for found in execute(self._graph, queries) if found.ok))
+        # A name whose relations are too much for an endpoint is there; of one that is not, it says so.
+        there = (found for found in execute(self._graph, queries) if found.ok or refused(found))
+        return tuple(dict.fromkeys(found.query.entity for found in there))
 
     def _bare(self, names: Iterable[str]) -> set[str]:
         """The names, and without the ids behind shared ones where the graph cannot tell who shares a name."""
