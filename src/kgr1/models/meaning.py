@@ -53,7 +53,8 @@ MOST_NAMES = 1 << 16
 class Meaning:
     """Scores relations with a language model; satisfies :class:`kgr1.agent.prior.Meaning`.
 
-    The examples are read once, and then a question with all its relations in one pass.
+    The examples are read once, and then a question with all its relations in one pass. What was read is of the weights
+    at that time: whoever trains the model needs another one afterwards.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
