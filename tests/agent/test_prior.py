@@ -143,6 +143,9 @@ def test_meaning_counts_where_fewer_than_half_of_the_relations_are_known() -> No
         * 2
     )
     assert Prior(None, 0.0, named("Alien"), 0.0, meaning, 0.5).of(queries, turns) == [0.0, None, 4.0]
+    ranker.known, ranker.calls[:] = 0.0, []
+    assert Prior(ranker, 0.0, named("Alien"), 0.0, meaning, 0.5).of(queries, turns) == [0.0, None, 4.0]
+    assert ranker.calls == []
 
 
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:

@@ -79,7 +79,7 @@ class Prior:
         self, before: Sequence[DirectedRelation], hops: Sequence[DirectedRelation], familiarity: float
     ) -> list[float]:
         scores = [0.0] * len(hops)
-        if self.ranker is not None:
+        if self.ranker is not None and self.weight:
             weight = self.weight * max(familiarity, self.floor)
             names = [name for _, name in before]
             ranked = self.ranker.scores(self.question.text, self.question.topics, names, hops)
