@@ -63,10 +63,9 @@ def main() -> None:
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
         sentences = {BRIEF[situation][0]: logit for situation, logit in SITUATIONS.items()}
         ranked = (policy / RANKER_FILE).is_file()
-        weight = RANKER_WEIGHT if ranked else 0.0
-        usual = {"abstain": True, "guided": True, "sentences": sentences, "ranker_weight": weight}
-        usual |= {"observation_tokens": OBSERVATION_TOKENS, "ranker_floor": RANKER_FLOOR if ranked else 0.0}
-        usual |= {"meaning_weight": MEANING_WEIGHT}
+        usual = {"abstain": True, "guided": True, "sentences": sentences, "meaning_weight": MEANING_WEIGHT}
+        usual |= {"observation_tokens": OBSERVATION_TOKENS}
+        usual |= {"ranker_weight": RANKER_WEIGHT * ranked, "ranker_floor": RANKER_FLOOR * ranked}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if ranked:
             shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)

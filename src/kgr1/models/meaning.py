@@ -18,12 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from kgr1.agent.rank import whole_words
-from kgr1.models.attention import masked_forward
 from kgr1.models.choice import continuation_scores
 from kgr1.models.kv_cache import RowCache
+from kgr1.models.passes import read
 from kgr1.types import DirectedRelation
 
 EXAMPLES = """\
@@ -96,18 +94,7 @@ class Meaning:
         if self._cache is None:
             weight = next(self._model.parameters())
             cache = RowCache(self._model.config, 1, weight.dtype, weight.device)
-            count = len(self._examples)
-            cache.reserve(count)
-            positions = torch.arange(count, device=weight.device)
-            masked_forward(
-                self._model,
-                (positions[:, None] >= positions[None, :])[None, None],
-                input_ids=torch.tensor([self._examples], device=weight.device),
-                position_ids=positions[None],
-                past_key_values=cache.view(0, 1, positions[:1], count),
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            read(self._model, cache, 0, self._examples)
             self._cache = cache
         return self._cache
 

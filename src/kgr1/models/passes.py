@@ -26,6 +26,25 @@ MOST_TOKENS = 512
 """Rows share a pass of up to this many tokens: by then a pass more costs little, and memory grows with it."""
 
 
+def read(model: Any, cache: RowCache, index: int, ids: Sequence[int], cached: int = 0) -> torch.Tensor:
+    """Read ``ids`` of one row of a cache, but for those that are ``cached``; returns the logits (V,) after the last."""
+    device, stop = cache.keys.device, len(ids)
+    cache.reserve(stop)
+    positions = torch.arange(cached, stop, device=device)
+    mask = positions[:, None] >= torch.arange(stop, device=device)[None, :]
+    output = masked_forward(
+        model,
+        mask[None, None],
+        input_ids=torch.tensor([ids[cached:]], device=device),
+        position_ids=positions[None],
+        past_key_values=cache.view(index, 1, positions[:1], stop),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: torch.Tensor = output.logits[0, -1].float()
+    return logits
+
+
 class Passes:
     """Forward passes of one model over the rows of one cache."""
 
@@ -73,21 +92,8 @@ class Passes:
 
     def read(self, row: Row, stop: int) -> torch.Tensor:
         """Read the tokens of a row before ``stop``, one at least; returns the logits (V,) after the last."""
-        start = row.cached
-        self.cache.reserve(stop)
-        positions = torch.arange(start, stop, device=self.device)
-        mask = positions[:, None] >= torch.arange(stop, device=self.device)[None, :]
-        output = masked_forward(
-            self._model,
-            mask[None, None],
-            input_ids=torch.tensor([row.ids[start:stop]], device=self.device),
-            position_ids=positions[None],
-            past_key_values=self.cache.view(row.index, 1, positions[:1], stop),
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        logits = read(self._model, self.cache, row.index, row.ids[:stop], row.cached)
         row.cached = stop
-        logits: torch.Tensor = output.logits[0, -1].float()
         if stop == row.prompt_length:
             row.prompt_logits = logits
         return logits
