@@ -313,5 +313,5 @@ def test_parts_say_which_kinds_are_made_and_of_what() -> None:
         assert all(any(step.query and step.query.time for step in steps) for _, steps in solved)
     with pytest.raises(DatasetError, match="'people' asks for temporal questions, and its graph has no dates"):
         mixed(questions=None, kinds=["temporal"])
-    with pytest.raises(DatasetError, match="chain, intersection, mediator, temporal"):
+    with pytest.raises(DatasetError, match="chain, shared, intersection, mediator, temporal"):
         mixed(questions=None, kinds=["star"])

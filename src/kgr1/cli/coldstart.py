@@ -82,9 +82,17 @@ def coldstart(
     runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
-    seed, turns = settings.coldstart.seed, settings.agent.max_turns
+    seed = settings.coldstart.seed
     material = open_material(
-        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
+        graph,
+        questions,
+        mixture,
+        without=without,
+        split=split,
+        subset=subset,
+        limit=limit,
+        seed=seed,
+        agent=settings.agent,
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         record = runs.run_record(

@@ -44,11 +44,12 @@ def open_material(
     subset: str | None,
     limit: int | None,
     seed: int,
-    max_turns: int,
+    agent: AgentSettings,
 ) -> Iterator[Material]:
     """The training questions that the options of a command name, with their graph open.
 
     ``without`` are parts of the mixture to leave out; what their dev and test splits ask about stays held out.
+    Questions that are made fit the turns of ``agent``, and the way it asks.
     Raises :class:`kgr1.errors.KGR1Error` in one sentence for what cannot be opened.
     """
     from kgr1.cli import runs
@@ -60,7 +61,7 @@ def open_material(
                 "a mixture names its own graphs and questions; leave out --graph, --questions, --split and --subset.",
                 param_hint="--mixture",
             )
-        with _opened(mixture, without or (), seed=seed, max_turns=max_turns) as mixed:
+        with _opened(mixture, without or (), seed=seed, agent=agent) as mixed:
             drawn = mixed.draw(limit or MIXED, seed)
             pools = mixed.questions if limit is None else mixed.draw_parts(limit, seed)
             source = runs.question_record(drawn, source=str(mixture), limit=limit)
@@ -74,7 +75,7 @@ def open_material(
     if graph is None or questions is None:
         raise typer.BadParameter("give --graph and --questions, or a --mixture.", param_hint="--graph")
     asked = load_question_set(
-        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=max_turns
+        questions, split=split, usual="train", subset=subset, limit=limit, seed=seed, max_turns=agent.max_turns
     )
     with open_graph(graph) as opened:
         source = runs.question_record(asked, source=questions, subset=subset, split=split, limit=limit)
@@ -94,7 +95,7 @@ def mind_times(questions: Sequence[Question], agent: AgentSettings) -> None:
 
 
 @contextmanager
-def _opened(path: Path, without: Sequence[str], *, seed: int, max_turns: int) -> Iterator[Mixture]:
+def _opened(path: Path, without: Sequence[str], *, seed: int, agent: AgentSettings) -> Iterator[Mixture]:
     from kgr1.cli.bars import busy
     from kgr1.cli.sources import load_question_set, open_graph
     from kgr1.config import expand
@@ -114,7 +115,8 @@ def _opened(path: Path, without: Sequence[str], *, seed: int, max_turns: int) ->
             mixed = mix(
                 sources,
                 seed=seed,
-                max_turns=max_turns,
+                max_turns=agent.max_turns,
+                sets=agent.sets,
                 held_out=held_out,
                 held_out_topics=recipe.held_out_topics,
                 left_out=[LeftOut(part, _questions(part)) for part in left_out],

@@ -70,9 +70,9 @@ def ranker(
     settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
     name = loading.portable_name(_policy(target, model))
     loading.check_model(name)
-    seed, turns = settings.coldstart.seed, settings.agent.max_turns
+    seed = settings.coldstart.seed
     material = open_material(
-        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, agent=agent
     )
     if (target / RANKER_FILE).exists() and not force:
         raise typer.BadParameter(f"{target / RANKER_FILE} exists; --force replaces it.", param_hint="--out")

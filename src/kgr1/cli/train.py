@@ -72,10 +72,10 @@ def train(
     runs.refuse_used(target, resume=resume, force=force)
     name = loading.portable_name(start)
     settings = _settings(name, config, overrides)
-    seed, turns = settings.train.seed, settings.agent.max_turns
+    seed, agent = settings.train.seed, settings.agent
     _mind_dev(dev_split, settings)
     material = open_material(
-        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, max_turns=turns
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, agent=agent
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         mind_times(given.questions, settings.agent)

@@ -181,12 +181,14 @@ def mix(
     *,
     seed: int,
     max_turns: int,
+    sets: bool = False,
     held_out: Iterable[Question] = (),
     held_out_topics: HeldOutTopics = "all",
     left_out: Sequence[LeftOut] = (),
 ) -> Mixture:
     """Put the parts together. The same arguments give the same questions.
 
+    ``max_turns`` and ``sets`` are those of the agent, for the questions that are made.
     ``held_out`` are questions of other sets that must not be trained on, and ``left_out`` parts whose other splits must
     not be. With ``held_out_topics`` "graph" a question of a set may start where a held-out one of another graph starts.
     Raises :class:`DatasetError` if no question is left in a part.
@@ -202,7 +204,7 @@ def mix(
     for source in sources:
         part, found, fence = source.part, source.questions, everything
         if part.questions is None:
-            found = _make(source, fence, seed, max_turns)
+            found = _make(source, fence, seed, max_turns, sets)
         elif held_out_topics == "graph":
             fence = everything.only_topics_of(_of_graph(part.graph, tests))
         if part.incomplete:
@@ -336,7 +338,7 @@ def _scan(source: Source, method: str) -> Any:
     return scan()
 
 
-def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Question]:
+def _make(source: Source, fence: HeldOut, seed: int, max_turns: int, sets: bool) -> list[Question]:
     """Questions of the splits train and dev.
 
     A topic has the same split in all parts, by its normal form and the seed of the mixture, so that none is trained on
@@ -365,6 +367,7 @@ def _make(source: Source, fence: HeldOut, seed: int, max_turns: int) -> list[Que
         hops=part.hops,
         max_answers=part.max_answers,
         max_turns=max_turns,
+        sets=sets,
         dataset=part.name,
         topics=may_ask,
     )

@@ -1,8 +1,9 @@
 """Questions made from any graph by constrained random walks (SPEC section 6).
 
-Four kinds:
+Five kinds:
 
 - ``chain`` follows one to four hops from one topic;
+- ``shared`` is a chain whose second hop is the way back of its first, to what shares something with the topic;
 - ``intersection`` asks for the entities that satisfy a one-hop condition from each of two topics;
 - ``mediator`` is a chain with a fact in it that takes two hops, through a node without a name, and is asked for as one;
 - ``temporal`` is a chain whose first hop is limited to a time: at, between, before or after some date of its facts.
@@ -11,9 +12,10 @@ Hops go along a relation or against it. Every question
 
 - has at most ``max_answers`` answers, all of them reached by its ``gold_path`` (see :mod:`kgr1.datasets.expert` for
   the encoding), so the gold set is complete by construction;
-- never comes back to a topic on the way; a ``mediator`` question of one fact may at its end, and leaves the topic out;
+- never comes back to a topic on the way, but in a ``shared`` question and at the end of a ``mediator`` question of one
+  fact, which leave the topic out;
 - needs its time, if it has one: without it there would be other entities;
-- can be solved by the expert in ``max_turns`` turns, most of them in five;
+- can be solved by the expert in ``max_turns`` turns, most of them in five (all that fit, with ``sets``);
 - comes to nodes without a name as a ``mediator`` question only, and never ends there, unless no node has a name.
 
 The walks are those of the whole graph, so what leads astray are the other relations and entities of real nodes. Topics
@@ -27,21 +29,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase, sentence
+from kgr1.datasets.asking import BOTH_FRAMES, FRAMES, Phrases, fill, phrase, sentence, shared_phrase
 from kgr1.datasets.mediators import crosses_once, is_mediator, mediated_phrase, mediated_walk
 from kgr1.datasets.paths import Hop, Path
+from kgr1.datasets.set_expert import MAX_MEMBERS
 from kgr1.datasets.times import FORMS, draw_filter, in_words
 from kgr1.datasets.walks import TripleIndex, encode, expert_turns, topic_split
 from kgr1.errors import DatasetError
 from kgr1.graph.temporal import Span
 from kgr1.types import GoldAnswer, Question
 
-CHAIN, INTERSECTION, MEDIATOR, TEMPORAL = "chain", "intersection", "mediator", "temporal"
+CHAIN, SHARED, INTERSECTION, MEDIATOR, TEMPORAL = "chain", "shared", "intersection", "mediator", "temporal"
 
-KIND_WEIGHTS = {CHAIN: 4, INTERSECTION: 1, MEDIATOR: 2, TEMPORAL: 2}
+KIND_WEIGHTS = {CHAIN: 4, SHARED: 1, INTERSECTION: 1, MEDIATOR: 2, TEMPORAL: 2}
 """Kinds with how often they are drawn, relative to each other."""
 
-KINDS = (CHAIN, INTERSECTION, MEDIATOR)
+KINDS = (CHAIN, SHARED, INTERSECTION, MEDIATOR)
 """The kinds that are made unless others are asked for; ``temporal`` needs dates, and an agent that knows of them."""
 
 SHORT_TURNS = 5
@@ -66,13 +69,16 @@ def generate_questions(
     max_answers: int = 20,
     max_turns: int = 7,
     long_share: float = 0.2,
+    sets: bool = False,
     dataset: str = "synthetic",
     topics: Callable[[str], bool] | None = None,
 ) -> list[Question]:
     """Make up to ``count`` questions with distinct texts; the same arguments give the same questions.
 
     A share ``long_share`` may need more than five turns (up to ``max_turns``), which three hops always do; four hops
-    need ``max_turns`` of nine. ``hops`` counts the relations that are walked, so a mediator question has at least two.
+    need ``max_turns`` of nine. With ``sets`` they are for an agent that asks about all that was found at once: a hop
+    may start from up to :data:`~kgr1.datasets.set_expert.MAX_MEMBERS` entities, and chains have every number of hops
+    that fits equally often. ``hops`` counts the relations that are walked, so a mediator question has at least two.
     ``spans`` runs parallel to ``triples`` and holds the dates of each, a fact coming once for each of its dates
     (:meth:`kgr1.graph.store.GraphStore.dated_triples`). ``topics`` says which nodes may be topics (by default those
     that have a name, or all if none has one). The result is shorter than ``count`` if the graph does not offer enough,
@@ -85,12 +91,13 @@ def generate_questions(
     names = [node for node in index.nodes if topics(node)] if topics is not None else named or index.nodes
     if not names:
         return []
-    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, dataset, names)
+    maker = _Maker(index, random.Random(seed), seed, phrases or {}, max_answers, sets, dataset, names)
     offered = [kind for kind in kinds if kind != MEDIATOR or 0 < len(named) < len(index.nodes)]
     questions: dict[str, Question] = {}
     failures = 0
     while len(questions) < count and failures < PATIENCE:
-        turns = max_turns if maker.rng.random() < long_share else min(SHORT_TURNS, max_turns)
+        long = sets or maker.rng.random() < long_share
+        turns = max_turns if long else min(SHORT_TURNS, max_turns)
         # One hop takes 3 turns, each further one at least 2 more.
         possible = [number for number in hops if 2 * number + 1 <= turns]
         drawn = [kind for kind in offered if _lengths(kind, possible)]
@@ -99,7 +106,7 @@ def generate_questions(
             continue
         (kind,) = maker.rng.choices(drawn, [KIND_WEIGHTS[kind] for kind in drawn])
         length = maker.rng.choice(possible) if kind == CHAIN else 1
-        if kind in (MEDIATOR, TEMPORAL):
+        if kind in (SHARED, MEDIATOR, TEMPORAL):
             length = maker.rng.choice(_lengths(kind, possible))
         attempt = maker.attempt(kind, length, turns)
         for _ in range(TRIES):
@@ -115,7 +122,9 @@ def generate_questions(
 
 def _lengths(kind: str, possible: Sequence[int]) -> list[int]:
     """The numbers of relations that a kind can have; an intersection always has one from each topic."""
-    return [1] if kind == INTERSECTION else [number for number in possible if number > 1 or kind != MEDIATOR]
+    if kind == INTERSECTION:
+        return [1]
+    return [number for number in possible if number > 1 or kind not in (SHARED, MEDIATOR)]
 
 
 def _check(hops: Sequence[int], kinds: Sequence[str], phrases: Phrases, *, dated: bool) -> None:
@@ -142,6 +151,7 @@ class _Maker:
     seed: int
     phrases: Phrases
     max_answers: int
+    sets: bool
     dataset: str
     topics: Sequence[str]
 
@@ -154,7 +164,8 @@ class _Maker:
             return partial(self.intersection, turns)
         if kind == TEMPORAL:  # some forms fit more often than others, so the form is drawn first
             return partial(self.temporal, length, turns, self.rng.choice(FORMS))
-        return partial(self.mediator if kind == MEDIATOR else self.chain, length, turns)
+        make = {CHAIN: self.chain, SHARED: self.shared, MEDIATOR: self.mediator}[kind]
+        return partial(make, length, turns)
 
     def chain(self, length: int, turns: int) -> Question | None:
         """One random walk."""
@@ -163,6 +174,27 @@ class _Maker:
         if path is None or not self._fits(topic, frontiers := self.index.follow(topic, path), turns):
             return None
         return self._asked(topic, path, self._sentence(path, topic), CHAIN, frontiers[-1])
+
+    def shared(self, length: int, turns: int) -> Question | None:
+        """A walk that turns round after its first hop, to others that lead there as well."""
+        topic = self.rng.choice(self.topics)
+        options = self.index.hops(topic)
+        if not options:
+            return None
+        first = self.rng.choice(options)
+        frontiers = self.index.follow(topic, (first, _back(first)))
+        frontiers[-1] = tuple(end for end in frontiers[-1] if end != topic)
+        if not frontiers[-1]:
+            return None
+        path = self._walk(self.rng.choice(frontiers[-1]), length, (first, _back(first)))
+        if path is None:
+            return None
+        for hop in path[2:]:
+            frontiers.append(self.index.follow_all(frontiers[-1], hop))
+        if not self._fits(topic, frontiers, turns):
+            return None
+        inner = shared_phrase(first, topic, self.phrases, self.rng)
+        return self._asked(topic, path, self._sentence(path[2:], inner), SHARED, frontiers[-1])
 
     def temporal(self, length: int, turns: int, form: str) -> Question | None:
         """One random walk with a time for the facts of the topic, which the facts of other times make needed."""
@@ -234,13 +266,10 @@ class _Maker:
         branches = tuple((hop,) for hop in paths)
         return self._question(text, tuple(topics), branches, tuple(sorted(common)), INTERSECTION, 2)
 
-    def _walk(self, topic: str, length: int) -> Path | None:
-        """A random walk that does not turn round; None if it comes to an end too early."""
-        path: Path = ()
-        node = topic
-        for _ in range(length):
-            back = Hop(path[-1].relation, not path[-1].backward) if path else None
-            options = [hop for hop in self.index.hops(node) if hop != back]
+    def _walk(self, node: str, length: int, path: Path = ()) -> Path | None:
+        """A random walk on from ``path``, which does not turn round; None if it comes to an end too early."""
+        while len(path) < length:
+            options = [hop for hop in self.index.hops(node) if not path or hop != _back(path[-1])]
             if not options:
                 return None
             path = (*path, self.rng.choice(options))
@@ -251,7 +280,9 @@ class _Maker:
         """Whether a walk keeps to the limits: turns, answers, no way back, no node without a name but at a crossing."""
         if any(topic in frontier for frontier in frontiers[1:]):
             return False
-        if not 0 < len(frontiers[-1]) <= self.max_answers or expert_turns(frontiers) + 1 > turns:
+        if not 0 < len(frontiers[-1]) <= self.max_answers or expert_turns(frontiers, sets=self.sets) + 1 > turns:
+            return False
+        if self.sets and any(len(frontier) > MAX_MEMBERS for frontier in frontiers):
             return False
         nodes = () if crossing or is_mediator(topic) else (node for frontier in frontiers[1:] for node in frontier)
         return not any(map(is_mediator, nodes))
@@ -284,3 +315,7 @@ class _Maker:
             kind=kind,
             gold_path=encode(branches),
         )
+
+
+def _back(hop: Hop) -> Hop:
+    return hop._replace(backward=not hop.backward)

@@ -62,17 +62,21 @@ class TripleIndex:
         """The frontiers along a path: the topic first, then one sorted tuple for each hop."""
         frontiers: list[tuple[str, ...]] = [(topic,)]
         for hop in path:
-            frontiers.append(tuple(sorted({end for node in frontiers[-1] for end in self.take(node, hop)})))
+            frontiers.append(self.follow_all(frontiers[-1], hop))
         return frontiers
 
+    def follow_all(self, nodes: Iterable[str], hop: Hop) -> tuple[str, ...]:
+        """Where a hop leads from any of some nodes, sorted."""
+        return tuple(sorted({end for node in nodes for end in self.take(node, hop)}))
 
-def expert_turns(frontiers: Sequence[Sequence[str]]) -> int:
+
+def expert_turns(frontiers: Sequence[Sequence[str]], *, sets: bool = False) -> int:
     """Turns of :func:`kgr1.datasets.expert.expert_steps` for one branch, without the answer.
 
     For each hop one listing of relations and one query for each entity of the frontier (an entity that was listed in
-    vain is not queried, so further listings cost nothing extra).
+    vain is not queried, so further listings cost nothing extra); one for all of them with ``sets``.
     """
-    return sum(1 + len(frontier) for frontier in frontiers[:-1])
+    return sum(1 + (1 if sets else len(frontier)) for frontier in frontiers[:-1])
 
 
 def topic_split(topic: str, seed: int = 0) -> str:
