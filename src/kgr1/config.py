@@ -83,6 +83,12 @@ class AgentSettings(Record):
         ge=0,
         description="of what relations mean to the policy's model, as far as its ranker has met none; 0 is off",
     )
+    ahead_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of what the best relation of what was found would mean, for going on or against it; 0 is off",
+    )
+    onward: tuple[Sentence, ...] = Field(default=(), description="those of the sentences that go on from there")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from episode_parts import answer, ask
+from episode_parts import answer, ask, play
 from set_episodes import FILMS, named, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
 from kgr1.agent.prior import Prior, walked
-from kgr1.agent.set_grammar import SetGrammar
+from kgr1.agent.set_grammar import Ahead, SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.graph.store import GraphStore
 from kgr1.types import DirectedRelation, Episode, Question, StopReason, Turn
 
 LIST = 'get_tail_relations("Alien")'
@@ -20,6 +21,7 @@ DIRECTOR = 'get_tail_entities("Alien", "director")'
 ACTOR = 'get_tail_entities("Alien", "actor")'
 LIST_FOUND = 'get_tail_relations("*")'
 BACK = 'get_head_entities("*", "director")'
+SETS: dict[str, Any] = {"sets": True, "max_turns": 12, "observation_tokens": 5000}
 WALK = [ask(LIST), ask(DIRECTOR), answer('["*"]')]
 
 
@@ -117,6 +119,11 @@ class Meant:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[DirectedRelation, ...], list[DirectedRelation]]] = []
+        self.ahead: list[tuple[str, tuple[DirectedRelation, ...], list[DirectedRelation]]] = []
+
+    def onward(self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]) -> float:
+        self.ahead.append((question, tuple(before), list(relations)))
+        return -3.0
 
     def scores(
         self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]
@@ -148,6 +155,36 @@ def test_meaning_counts_where_fewer_than_half_of_the_relations_are_known() -> No
     assert ranker.calls == []
 
 
+def test_going_on_has_a_weighed_score_of_its_own() -> None:
+    meaning = Meant()
+    prior = Prior(None, 0.0, named("Alien"), 0.0, meaning, 0.0, 0.5)
+    hops = [(True, "born in"), (True, "director"), (False, "director")]
+    assert prior.onward(hops, turns_of(LIST, DIRECTOR)) == -1.5
+    assert prior.onward(hops[2:], turns_of(LIST, DIRECTOR)) == -1.5
+    assert (
+        meaning.ahead
+        == [  # the way back is no way on
+            ("What is it?", ((True, "director"),), hops[:2]),
+            ("What is it?", ((True, "director"),), []),
+        ]
+    )
+    assert Prior(None, 0.0, named("Alien"), 0.0, meaning, 1.0).onward(hops, ()) == 0.0
+    assert Prior(Asked(), 1.0, named("Alien"), ahead_weight=1.0).onward(hops, ()) == 0.0
+    assert len(meaning.ahead) == 2
+
+
+def test_only_thoughts_that_go_on_are_weighed_by_what_lies_ahead() -> None:
+    agent, turns = AgentSettings(sets=True, max_turns=9), turns_of(LIST, DIRECTOR)
+    prior = Prior(None, 0.0, named("Alien"), 0.0, Meant(), 0.0, 0.5)
+    said = {"That was asked.": 1.0, "It goes on.": 0.25}
+    ahead = Ahead([(True, "born in")], {"It goes on."})
+    expected = [
+        SetGrammar(("Alien",), turns, agent, some, said, more).expected("<think>")
+        for some, more in ((prior, ahead), (prior, None), (None, ahead))
+    ]
+    assert expected == [[1.0, -1.25], [1.0, 0.25], [1.0, 0.25]]
+
+
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:
     agent = AgentSettings(sets=True, max_turns=9)
     turns = turns_of(LIST, DIRECTOR, 'get_tail_relations("Weaver")', topics=("Alien", "Weaver"))
@@ -174,19 +211,21 @@ class Ranked(ScriptedPolicy):
         self.ranker = ranker
         self.meaning = Meant()
         self.told: list[list[float | None]] = []
+        self.thoughts: list[list[float | None]] = []
 
     async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> ScriptedSession:
-        return _Told(prompt, list(WALK), self.told)
+        return _Told(prompt, list(WALK), self)
 
 
 class _Told(ScriptedSession):
-    def __init__(self, prompt: str, texts: list[str], told: list[list[float | None]]) -> None:
+    def __init__(self, prompt: str, texts: list[str], policy: Ranked) -> None:
         super().__init__(prompt, texts)
-        self._told = told
+        self._policy = policy
 
     async def generate(self, max_new_tokens: int, grammar: Grammar | None = None) -> Generation:
         if grammar is not None:
-            self._told.append(grammar.expected("<kg-query>"))
+            self._policy.told.append(grammar.expected("<kg-query>"))
+            self._policy.thoughts.append(grammar.expected("<think>"))
         return await super().generate(max_new_tokens, grammar)
 
 
@@ -234,3 +273,33 @@ def test_a_policy_that_can_have_no_ranker_plays_on() -> None:
     weighed, plain = (played(ScriptedPolicy(WALK), ranker_weight=weight) for weight in (0.5, 0.0))
     assert weighed.answers == ("Scott",)
     assert [turn.text for turn in weighed.turns] == [turn.text for turn in plain.turns]
+
+
+ONWARD: dict[str, Any] = {
+    "sentences": {"I list.": 0.0, 'On to "{cue}".': 0.0, "That was asked.": 1.0},
+    "onward": ('On to "{cue}".',),
+}
+
+
+def test_what_was_found_is_looked_at_before_the_next_thought() -> None:
+    policy = Ranked(None)
+    question = named("Alien", text="Which director?")
+    episode = play(policy, on=GraphStore.from_triples(FILMS), question=question, guided=True, **SETS, **ONWARD)
+    without = episode.usage.graph_calls
+    assert policy.thoughts == [[0.0, 0.0, 1.0]] * 3
+    policy = Ranked(None)
+    ahead = {**SETS, **ONWARD, "ahead_weight": 0.5}
+    episode = play(policy, on=GraphStore.from_triples(FILMS), question=question, guided=True, **ahead)
+    assert policy.thoughts == [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, -1.5, 1.0]]
+    assert policy.meaning.ahead == [("Which director?", ((True, "director"),), [(True, "born in")])]
+    assert episode.usage.graph_calls == without + 2  # the relations of both directions
+    assert len(episode.turns) == 3
+    assert policy.meaning.calls == []
+
+
+@pytest.mark.parametrize("agent", [{"onward": ()}, {"max_turns": 4}, {"ahead_weight": 0.0}])
+def test_nobody_looks_ahead_in_vain(agent: dict[str, Any]) -> None:
+    policy = Ranked(None)
+    played(policy, **{**ONWARD, "ahead_weight": 0.5, **agent})
+    assert policy.meaning.ahead == []
+    assert policy.thoughts[-1][-1] == 1.0

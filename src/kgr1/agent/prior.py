@@ -35,6 +35,10 @@ class Meaning(Protocol):
         """Logits of a choice among ``relations``; ``before`` as in :class:`Ranker`, with directions."""
         ...
 
+    def onward(self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]) -> float:
+        """The logit of a question asking for more than ``before``, where it could go on by one of ``relations``."""
+        ...
+
 
 @runtime_checkable
 class Ranked(Protocol):
@@ -59,6 +63,7 @@ class Prior:
     floor: float = 0.0
     meaning: Meaning | None = None
     meaning_weight: float = 0.0
+    ahead_weight: float = 0.0
 
     def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
@@ -74,6 +79,17 @@ class Prior:
                 for place, score in zip(places, self._scores(before if here else (), hops, familiarity), strict=True):
                     result[place] = score
         return result
+
+    def onward(self, hops: Sequence[DirectedRelation], turns: Sequence[Turn]) -> float:
+        """A weighed logit for going on from what was found, which has the relations ``hops``.
+
+        The way back is none of them: what led to what was found says little about what it is asked for.
+        """
+        if self.meaning is None or not self.ahead_weight:
+            return 0.0
+        before = walked(turns)
+        ways = [hop for hop in hops if not before or hop != (not before[-1][0], before[-1][1])]
+        return self.ahead_weight * self.meaning.onward(self.question.text, before, ways)
 
     def _scores(
         self, before: Sequence[DirectedRelation], hops: Sequence[DirectedRelation], familiarity: float

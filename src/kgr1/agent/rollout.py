@@ -21,14 +21,17 @@ from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prior import Prior, Ranked
 from kgr1.agent.prompt import build_prompt, format_information
-from kgr1.agent.set_grammar import SetGrammar
+from kgr1.agent.set_grammar import Ahead, SetGrammar
 from kgr1.agent.thoughts import thoughts
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.render import neutralise
 from kgr1.rewards.answer import normalise
-from kgr1.types import FOUND, Episode, Question, StopReason, Turn
+from kgr1.types import FOUND, DirectedRelation, Episode, Operation, Query, Question, StopReason, Turn
+
+GOING_ON = 3
+"""Turns of going on: the relations are listed, one is followed, and what it finds is the answer."""
 
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
@@ -87,6 +90,7 @@ class _Loop:
     seen: dict[str, str] = field(default_factory=dict)  # normalised entity name -> id
     names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
     answers: tuple[str, ...] = ()
+    ahead: tuple[DirectedRelation, ...] | None = None  # the relations of what was found in the last turn
     ledger: Ledger = field(default_factory=Ledger)
     observer: Observer = field(init=False)
 
@@ -116,6 +120,7 @@ class _Loop:
                 return StopReason.ANSWERED, ""
             try:
                 await self._observe(generation, parsed, seconds, session, last=index + 1 == self.agent.max_turns)
+                self.ahead = await self._look_ahead(left=self.agent.max_turns - index - 1)
             except GraphError as error:
                 self.turns.append(_turn(generation, parsed, seconds))
                 return StopReason.GRAPH_ERROR, str(error)
@@ -127,12 +132,18 @@ class _Loop:
         if not self.agent.sets:
             return TurnGrammar(self.question.topics, self.turns, self.agent)
         said = thoughts(self.agent.sentences, self.question, self.turns)
-        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said)
+        ahead = None
+        if self.ahead is not None:
+            onward = thoughts(dict.fromkeys(self.agent.onward, 0.0), self.question, self.turns)
+            ahead = Ahead(self.ahead, onward.keys())
+        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said, ahead)
 
     def _prior(self) -> Prior | None:
         """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
         agent = self.agent
-        if not (agent.ranker_weight or agent.meaning_weight) or not isinstance(self.policy, Ranked):
+        if not (agent.ranker_weight or agent.meaning_weight or agent.ahead_weight) or not isinstance(
+            self.policy, Ranked
+        ):
             return None
         if agent.ranker_weight and self.policy.ranker is None:
             raise ModelError(
@@ -146,6 +157,7 @@ class _Loop:
             agent.ranker_floor,
             self.policy.meaning,
             agent.meaning_weight,
+            agent.ahead_weight,
         )
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -195,6 +207,17 @@ class _Loop:
         for name, entity in zip(turn.shown_entities, turn.shown_entity_ids, strict=True):
             self.seen.setdefault(normalise(name), entity)
             self.names.append(name)
+
+    async def _look_ahead(self, left: int) -> tuple[DirectedRelation, ...] | None:
+        """The relations of what the last turn found, where the next turn may go on from there; else None."""
+        agent = self.agent
+        wanted = agent.ahead_weight and agent.onward and agent.guided and agent.sets
+        if not wanted or left < GOING_ON or not self.turns or not changes(self.turns[-1]):
+            return None
+        query = Query(operation=Operation.GET_TAIL_RELATIONS, entity=FOUND, graph_id=self.question.graph_id)
+        asked = await self.observer.ask(query, find_for(query, self.question.topics, self.turns))
+        lists = [found for found in (asked.observation, *asked.beside) if found.ok]
+        return tuple((found.query.operation.outgoing, name) for found in lists for name in found.names)
 
     def _common(self, turn: Turn, asked: Asked) -> tuple[str, ...]:
         """What the results from several topics have in common behind this one, all of which counts as shown."""

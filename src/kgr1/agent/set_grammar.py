@@ -17,7 +17,8 @@ by token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
 
 from kgr1.agent.found import changes, find
 from kgr1.agent.grammar import ACTION_TOKENS, THINK, THINK_END, THOUGHT_CHARACTERS, call_end, literal, reserve, thinking
@@ -36,6 +37,13 @@ _NO_ANSWER = "<answer>[]</answer>"
 _STEP = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 
 
+class Ahead(NamedTuple):
+    """The relations that lead on from what was found just now, and the thoughts that go on from there."""
+
+    hops: Sequence[DirectedRelation]
+    thoughts: Container[str]
+
+
 class SetGrammar:
     """What the next turn of an episode may be; satisfies :class:`kgr1.models.guide.Grammar`."""
 
@@ -46,9 +54,10 @@ class SetGrammar:
         agent: AgentSettings,
         prior: Prior | None = None,
         thoughts: Mapping[str, float] | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         """``thoughts`` are all that can be said before the action; without any the model says what it likes."""
-        self._prior, self._turns, self._thoughts = prior, turns, thoughts or {}
+        self._prior, self._turns, self._thoughts, self._ahead = prior, turns, thoughts or {}, ahead
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
@@ -102,10 +111,17 @@ class SetGrammar:
     def expected(self, text: str) -> list[float | None]:
         """What the prior makes of each of the queries, empty without one, and what is added to each of the thoughts."""
         if text == THINK:
-            return list(self._thoughts.values())
+            return list(self._weighed().values())
         if self._prior is None or not self._comes_to_query(text):
             return []
         return self._prior.of(list(self._steps.values()), self._turns)
+
+    def _weighed(self) -> Mapping[str, float]:
+        """What is added to each of the thoughts."""
+        if self._prior is None or self._ahead is None:
+            return self._thoughts
+        more = self._prior.onward(self._ahead.hops, self._turns)
+        return {said: logit + more * (said in self._ahead.thoughts) for said, logit in self._thoughts.items()}
 
     def _comes_to_query(self, text: str) -> bool:
         return text.endswith(_QUERY) and not self._more

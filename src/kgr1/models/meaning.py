@@ -11,6 +11,15 @@ t(r) the words of a relation r, b those of the relations that led to where it st
 which is their pointwise mutual information (Holtzman et al., "Surface Form Competition", 2021), so that a name that is
 likely anyway, or short, gains nothing by that. It counts as far as a ranker has not met the relations
 (``agent.meaning_weight``, :class:`kgr1.agent.prior.Prior`).
+
+Whether a question asks for more than b the model says in two ways: by which path explains the question better, with the
+examples the other way round (*Path: director, then spouse. Question: who is married to the director of Alien?*), and by
+how likely the question makes it that the path goes on. R are the best relations by their scores:
+
+    onward(q, b) = max_{r in R} log p(q | b, r) - log p(q | b)
+                   + log p(", then" | q, b) / p("." | q, b) - log p(", then" | q_0, b) / p("." | q_0, b)
+
+the logit of going on, for ``agent.ahead_weight``.
 """
 
 from __future__ import annotations
@@ -24,20 +33,13 @@ from kgr1.models.kv_cache import RowCache
 from kgr1.models.passes import read
 from kgr1.types import DirectedRelation
 
-EXAMPLES = """\
-Question: when was IBM started?
-Path: date of founding.
-
-Question: who is married to the director of Alien?
-Path: director, then spouse.
-
-Question: what does Microsoft own?
-Path: the thing whose owner.
-
-Question: where were the members of the Beatles born?
-Path: members, then place of birth.
-
-"""
+EXAMPLES = (
+    ("when was IBM started?", "date of founding"),
+    ("who is married to the director of Alien?", "director, then spouse"),
+    ("what does Microsoft own?", "the thing whose owner"),
+    ("where were the members of the Beatles born?", "members, then place of birth"),
+)
+"""Questions with their paths."""
 
 NO_QUESTION = "what is it?"
 
@@ -45,7 +47,15 @@ MOST_TOKENS = 256
 """Of a question; what comes before them is not read."""
 
 MOST_NAMES = 1 << 16
-"""Relations of which it is kept how likely they are behind no question."""
+"""Texts of which it is kept how likely they are behind no question."""
+
+MOST_WAYS = 3
+"""Relations of which it is tried whether a question is explained better with them."""
+
+NOWHERE = -10.0
+"""The logit of going on where there is no way on."""
+
+_ENDS = (", then", ".")
 
 
 class Meaning:
@@ -56,9 +66,10 @@ class Meaning:
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
-        self._model, self._tokenizer = model, tokenizer
-        self._cache: RowCache | None = None
-        self._examples = self._encode(EXAMPLES)
+        self._tokenizer = tokenizer
+        asked = self._encode("".join(f"Question: {question}\nPath: {path}.\n\n" for question, path in EXAMPLES))
+        explained = self._encode("".join(f"Path: {path}.\nQuestion: {question}\n\n" for question, path in EXAMPLES))
+        self._asked, self._explained = _Examples(model, asked), _Examples(model, explained)
         self._usual: dict[tuple[str, str], float] = {}
 
     def scores(
@@ -66,41 +77,75 @@ class Meaning:
     ) -> list[float]:
         """The score of each relation, in natural logarithms. See :class:`kgr1.agent.prior.Meaning`."""
         path = "".join(f" {_in_words(*relation)}, then" for relation in before)
-        names = [_in_words(*relation) for relation in relations]
-        usual = self._usually(path, names)
-        return [likely - usual[name] for likely, name in zip(self._likely(question, path, names), names, strict=True)]
+        return self._gains(question, path, [f" {_in_words(*relation)}" for relation in relations])
 
-    def _usually(self, path: str, names: Sequence[str]) -> dict[str, float]:
-        """log p of each name behind no question."""
+    def onward(self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]) -> float:
+        """The logit of going on. See :class:`kgr1.agent.prior.Meaning`."""
+        if not relations:
+            return NOWHERE
+        scored = zip(self.scores(question, before, relations), relations, strict=True)
+        ways = [relation for _, relation in sorted(scored, key=lambda pair: pair[0], reverse=True)[:MOST_WAYS]]
+        so_far, *further = self._explains(question, [before, *([*before, relation] for relation in ways)])
+        on, end = self._gains(question, _path(before), _ENDS)
+        return max(further) - so_far + on - end
+
+    def _gains(self, question: str, path: str, texts: Sequence[str]) -> list[float]:
+        """How much likelier a question makes each text behind the beginning of its path."""
+        usual = self._usually(path, texts)
+        return [likely - usual[text] for likely, text in zip(self._likely(question, path, texts), texts, strict=True)]
+
+    def _usually(self, path: str, texts: Sequence[str]) -> dict[str, float]:
+        """log p of each text behind no question."""
         if len(self._usual) > MOST_NAMES:
             self._usual.clear()
-        new = sorted({name for name in names if (path, name) not in self._usual})
-        for name, likely in zip(new, self._likely(NO_QUESTION, path, new), strict=True):
-            self._usual[path, name] = likely
-        return {name: self._usual[path, name] for name in names}
+        new = sorted({text for text in texts if (path, text) not in self._usual})
+        for text, likely in zip(new, self._likely(NO_QUESTION, path, new), strict=True):
+            self._usual[path, text] = likely
+        return {text: self._usual[path, text] for text in texts}
 
-    def _likely(self, question: str, path: str, names: Sequence[str]) -> list[float]:
-        """log p of each name behind a question and the beginning of its path."""
-        if not names:
-            return []
+    def _likely(self, question: str, path: str, texts: Sequence[str]) -> list[float]:
+        """log p of each text behind a question and the beginning of its path."""
+        return self._asked.continued(
+            [*self._question("Question:", question), *self._encode(f"\nPath:{path}")], list(map(self._encode, texts))
+        )
+
+    def _explains(self, question: str, paths: Sequence[Sequence[DirectedRelation]]) -> list[float]:
+        """log p of a question behind each path."""
+        asked = [*self._question("", question), *self._encode("\n")]
+        begun = [self._encode(f"{_path(path)}.\nQuestion:") for path in paths]
+        likely = self._explained.continued(self._encode("Path:"), [*begun, *([*ids, *asked] for ids in begun)])
+        return [whole - beginning for beginning, whole in zip(likely, likely[len(paths) :], strict=False)]
+
+    def _question(self, before: str, question: str) -> list[int]:
         # One line, so that a question cannot bring examples of its own.
-        asked = self._encode(f"Question: {' '.join(question.split())}")[-MOST_TOKENS:] + self._encode(f"\nPath:{path}")
-        ways = [self._encode(f" {name}") for name in names]
-        scores = continuation_scores(self._model, self._read(), 0, len(self._examples), asked, ways)
-        return list(map(float, scores))
-
-    def _read(self) -> RowCache:
-        """A cache whose only row begins with the examples."""
-        if self._cache is None:
-            weight = next(self._model.parameters())
-            cache = RowCache(self._model.config, 1, weight.dtype, weight.device)
-            read(self._model, cache, 0, self._examples)
-            self._cache = cache
-        return self._cache
+        return self._encode(f"{before} {' '.join(question.split())}")[-MOST_TOKENS:]
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return ids
+
+
+class _Examples:
+    """Examples that a model reads once, before the first text behind them."""
+
+    def __init__(self, model: Any, ids: Sequence[int]) -> None:
+        self._model, self._ids = model, ids
+        self._cache: RowCache | None = None
+
+    def continued(self, before: Sequence[int], ways: Sequence[Sequence[int]]) -> list[float]:
+        """log p of each of ``ways`` behind the examples and ``before``."""
+        if not ways:
+            return []
+        if self._cache is None:
+            weight = next(self._model.parameters())
+            cache = RowCache(self._model.config, 1, weight.dtype, weight.device)
+            read(self._model, cache, 0, self._ids)
+            self._cache = cache
+        return list(map(float, continuation_scores(self._model, self._cache, 0, len(self._ids), before, ways)))
+
+
+def _path(relations: Sequence[DirectedRelation]) -> str:
+    return ", then".join(f" {_in_words(*relation)}" for relation in relations)
 
 
 def _in_words(outgoing: bool, relation: str) -> str:
