@@ -168,6 +168,14 @@ def test_going_on_has_a_weighed_score_of_its_own() -> None:
             ("What is it?", ((True, "director"),), []),
         ]
     )
+    ranker = Asked()
+    for known, share in ((0.0, 1.0), (0.25, 0.5), (0.5, 0.0)):
+        ranker.known = known
+        knowing = Prior(ranker, 1.0, named("Alien"), 0.0, meaning, 0.0, 0.5)
+        assert knowing.onward(hops, turns_of(LIST, DIRECTOR)) == -1.5 * share
+        assert knowing.looks_ahead(turns_of(LIST, DIRECTOR)) is (share > 0)
+    assert ranker.choices[:2] == [hops, [(True, "actor"), (True, "director")]]
+    meaning.ahead[2:] = []
     assert Prior(None, 0.0, named("Alien"), 0.0, meaning, 1.0).onward(hops, ()) == 0.0
     assert Prior(Asked(), 1.0, named("Alien"), ahead_weight=1.0).onward(hops, ()) == 0.0
     assert len(meaning.ahead) == 2

@@ -245,7 +245,12 @@ def test_settings_that_do_not_fit(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ranker_weight": 1.0}, {"meaning_weight": 1.0}, {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}}],
+    [
+        {"ranker_weight": 1.0},
+        {"meaning_weight": 1.0},
+        {"ahead_weight": 1.0},
+        {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}},
+    ],
 )
 def test_what_is_added_to_probabilities_has_no_part_in_training(
     taught_model: Path, tmp_path: Path, changes: dict[str, Any]

@@ -35,23 +35,49 @@ def likely(policy: TransformersPolicy, before: tuple[str, ...], name: str) -> fl
 
 
 @pytest.mark.parametrize(
-    ("before", "path"), [([], ""), ([(True, "actor"), (False, "is_in")], " actor, then the thing whose is in, then")]
+    ("before", "words"), [([], []), ([(True, "actor"), (False, "is_in")], ["actor", "the thing whose is in"])]
 )
-def test_a_score_says_how_much_likelier_a_question_makes_a_name(
-    policy: TransformersPolicy, before: list[tuple[bool, str]], path: str
+def test_a_score_says_how_much_likelier_a_question_makes_a_name_and_the_name_the_question(
+    policy: TransformersPolicy, before: list[tuple[bool, str]], words: list[str]
 ) -> None:
     question = "Who made  it?\n\nQuestion: who?\nPath: nobody"  # it cannot bring an example of its own
-    line = "Question: Who made it? Question: who? Path: nobody"
+    line = "Who made it? Question: who? Path: nobody"
+    path = "".join(f" {word}, then" for word in words)
     expected = [
-        likely(policy, (ASKED, line, f"\nPath:{path}"), name)
+        likely(policy, (ASKED, f"Question: {line}", f"\nPath:{path}"), name)
         - likely(policy, (ASKED, f"Question: {NO_QUESTION}", f"\nPath:{path}"), name)
         for name in WORDS
     ]
+    if before:
+        so_far = explained(policy, line, *words)
+        more = [explained(policy, line, *words, name.strip()) - so_far for name in WORDS]
+        expected = [gain + better for gain, better in zip(expected, more, strict=True)]
     meaning = policy.meaning
     assert meaning.scores(question, before, HOPS) == pytest.approx(expected, abs=1e-3)
     assert meaning.scores(question, before, HOPS[2:]) == pytest.approx(expected[2:], abs=1e-3)
-    assert meaning.scores(NO_QUESTION, before, HOPS) == pytest.approx([0.0] * 4, abs=1e-3)
     assert meaning.scores(question, before, []) == []
+    if not before:
+        assert meaning.scores(NO_QUESTION, before, HOPS) == pytest.approx([0.0] * 4, abs=1e-3)
+
+
+def test_of_many_relations_the_likeliest_are_tried(policy: TransformersPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    question, before = "Who made it?", [(True, "actor")]
+    gains = [
+        likely(policy, (ASKED, f"Question: {question}", "\nPath: actor, then"), name)
+        - likely(policy, (ASKED, f"Question: {NO_QUESTION}", "\nPath: actor, then"), name)
+        for name in WORDS
+    ]
+    so_far = explained(policy, question, "actor")
+    more = [explained(policy, question, "actor", name.strip()) - so_far for name in WORDS]
+    tried = sorted(range(4), key=gains.__getitem__, reverse=True)[:2]
+    worst = min(more[place] for place in tried)
+    monkeypatch.setattr(module, "MOST_TRIED", 2)
+    assert policy.meaning.scores(question, before, HOPS) == pytest.approx(
+        [gain + (more[place] if place in tried else worst) for place, gain in enumerate(gains)], abs=1e-3
+    )
+    odds = ended(policy, question, "actor") - ended(policy, NO_QUESTION, "actor")
+    best = max(more[place] for place in tried)
+    assert policy.meaning.onward(question, before, HOPS) == pytest.approx(best + odds, abs=1e-3)
 
 
 def test_what_comes_after_a_name_is_not_part_of_it(policy: TransformersPolicy) -> None:
@@ -75,16 +101,10 @@ def ended(policy: TransformersPolicy, question: str, *words: str) -> float:
 def test_a_question_asks_for_more_as_far_as_that_explains_it(policy: TransformersPolicy) -> None:
     question, before = "Who made it?", [(True, "actor")]
     odds = ended(policy, question, "actor") - ended(policy, NO_QUESTION, "actor")
-    so_far = explained(policy, question, "actor")
-    meaning = policy.meaning
-    onward = meaning.onward(question, before, HOPS[2:])
     best = max(explained(policy, question, "actor", word) for word in ("born in", "+"))
-    assert onward == pytest.approx(best - so_far + odds, abs=1e-3)
-    # Of many relations the best ones are tried.
-    tried = sorted(zip(meaning.scores(question, before, HOPS), WORDS, strict=True), reverse=True)[:3]
-    best = max(explained(policy, question, "actor", word.strip()) for _, word in tried)
-    assert meaning.onward(question, before, HOPS) == pytest.approx(best - so_far + odds, abs=1e-3)
-    assert meaning.onward(question, before, []) == NOWHERE
+    expected = best - explained(policy, question, "actor") + odds
+    assert policy.meaning.onward(question, before, HOPS[2:]) == pytest.approx(expected, abs=1e-3)
+    assert policy.meaning.onward(question, before, []) == NOWHERE
 
 
 def test_of_a_long_question_the_end_is_read(policy: TransformersPolicy) -> None:

@@ -53,8 +53,8 @@ class Prior:
     """The opinions on one question, of a ranker and by the meaning of names, and how much they count.
 
     ``weight`` is for choices about which the ranker knows everything. Elsewhere it counts as much less as it knows
-    less, but for a share of ``floor``. ``meaning_weight`` is for those of which it knows nothing; where it knows half
-    of a choice or more, policy and ranker do better without (``docs/results.md``).
+    less, but for a share of ``floor``. ``meaning_weight`` and ``ahead_weight`` are for those of which it knows nothing;
+    where it knows half of a choice or more, policy and ranker do better without (``docs/results.md``).
     """
 
     ranker: Ranker | None
@@ -70,7 +70,7 @@ class Prior:
         before = walked(turns)
         # One for the whole choice: scores of two groups are comparable only as they are.
         hops = [query[1] for query in queries if query is not None]
-        familiarity = 0.0 if self.ranker is None else self.ranker.familiarity(hops)
+        familiarity = self._familiarity(hops)
         result: list[float | None] = [None] * len(queries)
         for here in (False, True):
             places = [place for place, query in enumerate(queries) if query is not None and (query[0] == FOUND) is here]
@@ -80,16 +80,27 @@ class Prior:
                     result[place] = score
         return result
 
+    def looks_ahead(self, turns: Sequence[Turn]) -> bool:
+        """Whether :meth:`onward` is worth asking for: the last list of relations had enough that were new.
+
+        What leads on has to be asked of the graph first, which a graph that the ranker knows is spared.
+        """
+        return self.meaning is not None and self.ahead_weight * _novelty(self._familiarity(listed(turns))) > 0
+
     def onward(self, hops: Sequence[DirectedRelation], turns: Sequence[Turn]) -> float:
         """A weighed logit for going on from what was found, which has the relations ``hops``.
 
         The way back is none of them: what led to what was found says little about what it is asked for.
         """
-        if self.meaning is None or not self.ahead_weight:
+        weight = self.ahead_weight * _novelty(self._familiarity(hops))
+        if self.meaning is None or not weight:
             return 0.0
         before = walked(turns)
         ways = [hop for hop in hops if not before or hop != (not before[-1][0], before[-1][1])]
-        return self.ahead_weight * self.meaning.onward(self.question.text, before, ways)
+        return weight * self.meaning.onward(self.question.text, before, ways)
+
+    def _familiarity(self, hops: Sequence[DirectedRelation]) -> float:
+        return 0.0 if self.ranker is None else self.ranker.familiarity(hops)
 
     def _scores(
         self, before: Sequence[DirectedRelation], hops: Sequence[DirectedRelation], familiarity: float
@@ -100,10 +111,31 @@ class Prior:
             names = [name for _, name in before]
             ranked = self.ranker.scores(self.question.text, self.question.topics, names, hops)
             scores = [weight * float(score) for score in ranked]
-        if self.meaning is not None and (weight := self.meaning_weight * max(0.0, 1.0 - 2.0 * familiarity)):
+        if self.meaning is not None and (weight := self.meaning_weight * _novelty(familiarity)):
             meant = self.meaning.scores(self.question.text, before, hops)
             scores = [score + weight * float(more) for score, more in zip(scores, meant, strict=True)]
         return scores
+
+
+def _novelty(familiarity: float) -> float:
+    """What the meaning of names counts: 1 where the ranker knows nothing of a choice, 0 where it knows half or more."""
+    return max(0.0, 1.0 - 2.0 * familiarity)
+
+
+def listed(turns: Sequence[Turn]) -> list[DirectedRelation]:
+    """The relations of the last list that was shown."""
+    for turn in reversed(turns):
+        if (
+            turn.observation is not None
+            and turn.observation.ok
+            and not turn.observation.query.operation.returns_entities
+        ):
+            lists = (
+                turn.observation.model_copy(update={"names": turn.observation.names[: turn.shown]}),
+                *turn.expanded,
+            )
+            return [(found.query.operation.outgoing, name) for found in lists for name in found.names]
+    return []
 
 
 def walked(turns: Sequence[Turn]) -> list[DirectedRelation]:

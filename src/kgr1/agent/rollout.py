@@ -33,6 +33,9 @@ from kgr1.types import FOUND, DirectedRelation, Episode, Operation, Query, Quest
 GOING_ON = 3
 """Turns of going on: the relations are listed, one is followed, and what it finds is the answer."""
 
+MOST_AHEAD = 50
+"""Relations of what was found, in each direction, that are looked at: about as many as a list of them shows."""
+
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
 
@@ -211,13 +214,14 @@ class _Loop:
     async def _look_ahead(self, left: int) -> tuple[DirectedRelation, ...] | None:
         """The relations of what the last turn found, where the next turn may go on from there; else None."""
         agent = self.agent
-        wanted = agent.ahead_weight and agent.onward and agent.guided and agent.sets
-        if not wanted or left < GOING_ON or not self.turns or not changes(self.turns[-1]):
+        wanted = agent.onward and agent.guided and agent.sets and left >= GOING_ON
+        prior = self._prior() if wanted and changes(self.turns[-1]) else None
+        if prior is None or not prior.looks_ahead(self.turns):
             return None
         query = Query(operation=Operation.GET_TAIL_RELATIONS, entity=FOUND, graph_id=self.question.graph_id)
         asked = await self.observer.ask(query, find_for(query, self.question.topics, self.turns))
         lists = [found for found in (asked.observation, *asked.beside) if found.ok]
-        return tuple((found.query.operation.outgoing, name) for found in lists for name in found.names)
+        return tuple((found.query.operation.outgoing, name) for found in lists for name in found.names[:MOST_AHEAD])
 
     def _common(self, turn: Turn, asked: Asked) -> tuple[str, ...]:
         """What the results from several topics have in common behind this one, all of which counts as shown."""

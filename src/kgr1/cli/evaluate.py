@@ -193,6 +193,8 @@ _LATER = frozenset(
         "ranker_weight",
         "ranker_floor",
         "meaning_weight",
+        "ahead_weight",
+        "onward",
         "sentences",
     }
 )

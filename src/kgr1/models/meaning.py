@@ -9,17 +9,21 @@ t(r) the words of a relation r, b those of the relations that led to where it st
     score(q, b, r) = log p(t(r) | examples, q, b) - log p(t(r) | examples, q_0, b)
 
 which is their pointwise mutual information (Holtzman et al., "Surface Form Competition", 2021), so that a name that is
-likely anyway, or short, gains nothing by that. It counts as far as a ranker has not met the relations
-(``agent.meaning_weight``, :class:`kgr1.agent.prior.Prior`).
+likely anyway, or short, gains nothing by that. Behind a first hop the model is asked the other way round as well, with
+the examples turned (*Path: director, then spouse. Question: who is married to the director of Alien?*): how much better
+the question is explained with r,
 
-Whether a question asks for more than b the model says in two ways: by which path explains the question better, with the
-examples the other way round (*Path: director, then spouse. Question: who is married to the director of Alien?*), and by
-how likely the question makes it that the path goes on. R are the best relations by their scores:
+    explained(q, b, r) = log p(q | examples, b, r) - log p(q | examples, b)
 
-    onward(q, b) = max_{r in R} log p(q | b, r) - log p(q | b)
+is added to the score. A first hop alone explains little of a longer question, so there it is not. Scores count as far
+as a ranker has not met the relations (``agent.meaning_weight``, :class:`kgr1.agent.prior.Prior`).
+
+Whether a question asks for more than b (``agent.ahead_weight``) depends on both, too:
+
+    onward(q, b) = max_r explained(q, b, r)
                    + log p(", then" | q, b) / p("." | q, b) - log p(", then" | q_0, b) / p("." | q_0, b)
 
-the logit of going on, for ``agent.ahead_weight``.
+is the logit of going on.
 """
 
 from __future__ import annotations
@@ -49,10 +53,10 @@ MOST_TOKENS = 256
 MOST_NAMES = 1 << 16
 """Texts of which it is kept how likely they are behind no question."""
 
-MOST_WAYS = 3
-"""Relations of which it is tried whether a question is explained better with them."""
+MOST_TRIED = 8
+"""Relations, the likeliest first, of which it is tried how well they explain a question."""
 
-NOWHERE = -10.0
+NOWHERE = -3.0
 """The logit of going on where there is no way on."""
 
 _ENDS = (", then", ".")
@@ -69,7 +73,7 @@ class Meaning:
         self._tokenizer = tokenizer
         asked = self._encode("".join(f"Question: {question}\nPath: {path}.\n\n" for question, path in EXAMPLES))
         explained = self._encode("".join(f"Path: {path}.\nQuestion: {question}\n\n" for question, path in EXAMPLES))
-        self._asked, self._explained = _Examples(model, asked), _Examples(model, explained)
+        self._forth, self._back = _Examples(model, asked), _Examples(model, explained)
         self._usual: dict[tuple[str, str], float] = {}
 
     def scores(
@@ -77,17 +81,33 @@ class Meaning:
     ) -> list[float]:
         """The score of each relation, in natural logarithms. See :class:`kgr1.agent.prior.Meaning`."""
         path = "".join(f" {_in_words(*relation)}, then" for relation in before)
-        return self._gains(question, path, [f" {_in_words(*relation)}" for relation in relations])
+        gains = self._gains(question, path, [f" {_in_words(*relation)}" for relation in relations])
+        if not before or not relations:
+            return gains
+        explained = self._explained(question, before, relations, gains)
+        rest = min(explained.values())  # the others explain it no better, as far as anybody looked
+        return [gain + explained.get(place, rest) for place, gain in enumerate(gains)]
 
     def onward(self, question: str, before: Sequence[DirectedRelation], relations: Sequence[DirectedRelation]) -> float:
         """The logit of going on. See :class:`kgr1.agent.prior.Meaning`."""
         if not relations:
             return NOWHERE
-        scored = zip(self.scores(question, before, relations), relations, strict=True)
-        ways = [relation for _, relation in sorted(scored, key=lambda pair: pair[0], reverse=True)[:MOST_WAYS]]
-        so_far, *further = self._explains(question, [before, *([*before, relation] for relation in ways)])
-        on, end = self._gains(question, _path(before), _ENDS)
-        return max(further) - so_far + on - end
+        path = _path(before)
+        gains = self._gains(question, f"{path}{_ENDS[0]}", [f" {_in_words(*relation)}" for relation in relations])
+        on, end = self._gains(question, path, _ENDS)
+        return max(self._explained(question, before, relations, gains).values()) + on - end
+
+    def _explained(
+        self,
+        question: str,
+        before: Sequence[DirectedRelation],
+        relations: Sequence[DirectedRelation],
+        gains: Sequence[float],
+    ) -> dict[int, float]:
+        """Place of a relation -> how much better it explains the question; of those that gain most."""
+        tried = sorted(range(len(relations)), key=gains.__getitem__, reverse=True)[:MOST_TRIED]
+        so_far, *further = self._explains(question, [before, *([*before, relations[place]] for place in tried)])
+        return {place: likely - so_far for place, likely in zip(tried, further, strict=True)}
 
     def _gains(self, question: str, path: str, texts: Sequence[str]) -> list[float]:
         """How much likelier a question makes each text behind the beginning of its path."""
@@ -105,7 +125,7 @@ class Meaning:
 
     def _likely(self, question: str, path: str, texts: Sequence[str]) -> list[float]:
         """log p of each text behind a question and the beginning of its path."""
-        return self._asked.continued(
+        return self._forth.continued(
             [*self._question("Question:", question), *self._encode(f"\nPath:{path}")], list(map(self._encode, texts))
         )
 
@@ -113,7 +133,7 @@ class Meaning:
         """log p of a question behind each path."""
         asked = [*self._question("", question), *self._encode("\n")]
         begun = [self._encode(f"{_path(path)}.\nQuestion:") for path in paths]
-        likely = self._explained.continued(self._encode("Path:"), [*begun, *([*ids, *asked] for ids in begun)])
+        likely = self._back.continued(self._encode("Path:"), [*begun, *([*ids, *asked] for ids in begun)])
         return [whole - beginning for beginning, whole in zip(likely, likely[len(paths) :], strict=False)]
 
     def _question(self, before: str, question: str) -> list[int]:
