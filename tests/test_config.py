@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
-from kgr1.config import Settings, load_settings, validate
+from kgr1.config import AgentSettings, Settings, load_settings, validate
 from kgr1.errors import SettingsError
 from kgr1.types import Record
 
@@ -46,3 +47,11 @@ def test_the_nearest_key_is_found_in_lists_and_tables(data: dict[str, object], t
     with pytest.raises(SettingsError) as caught:
         validate(Mixture, data, "a test")
     assert told in str(caught.value)
+
+
+def test_a_sentence_that_goes_on_is_one_that_can_be_said() -> None:
+    agent = AgentSettings(sentences={"On.": 0.0, "So be it.": 1.0}, onward=("On.",))
+    assert agent.onward == ("On.",)
+    assert AgentSettings(onward=("On.",)).sentences == {}  # where thoughts are free again, it has no say
+    with pytest.raises(ValidationError, match=r"'And on\.', which is none of agent\.sentences"):
+        AgentSettings(sentences={"On.": 0.0}, onward=("On.", "And on."))

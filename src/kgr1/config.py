@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, StringConstraints, ValidationError, model_validator
 
 from kgr1.errors import SettingsError
 from kgr1.types import Record
@@ -91,6 +91,13 @@ class AgentSettings(Record):
     onward: tuple[Sentence, ...] = Field(default=(), description="those of the sentences that go on from there")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
+
+    @model_validator(mode="after")
+    def _onward_can_be_said(self) -> AgentSettings:
+        unknown = [sentence for sentence in self.onward if self.sentences and sentence not in self.sentences]
+        if unknown:
+            raise ValueError(f"onward has the sentence '{unknown[0]}', which is none of agent.sentences")
+        return self
 
 
 class SamplingSettings(Record):

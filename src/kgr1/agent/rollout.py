@@ -214,7 +214,7 @@ class _Loop:
     async def _look_ahead(self, left: int) -> tuple[DirectedRelation, ...] | None:
         """The relations of what the last turn found, where the next turn may go on from there; else None."""
         agent = self.agent
-        wanted = agent.onward and agent.guided and agent.sets and left >= GOING_ON
+        wanted = agent.onward and agent.sentences and agent.guided and agent.sets and left >= GOING_ON
         prior = self._prior() if wanted and changes(self.turns[-1]) else None
         if prior is None or not prior.looks_ahead(self.turns):
             return None

@@ -82,17 +82,9 @@ def coldstart(
     runs.refuse_used(target, resume=resume, force=force)
     settings = resolve_settings(config, overrides)
     name = loading.portable_name(model or DEFAULT_MODEL)
-    seed = settings.coldstart.seed
+    seed, asked = settings.coldstart.seed, settings.agent
     material = open_material(
-        graph,
-        questions,
-        mixture,
-        without=without,
-        split=split,
-        subset=subset,
-        limit=limit,
-        seed=seed,
-        agent=settings.agent,
+        graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, agent=asked
     )
     with keeping(lambda: what_is_kept(target)), quiet_libraries(), material as given:
         record = runs.run_record(

@@ -96,8 +96,7 @@ def generate_questions(
     questions: dict[str, Question] = {}
     failures = 0
     while len(questions) < count and failures < PATIENCE:
-        long = sets or maker.rng.random() < long_share
-        turns = max_turns if long else min(SHORT_TURNS, max_turns)
+        turns = max_turns if sets or maker.rng.random() < long_share else min(SHORT_TURNS, max_turns)
         # One hop takes 3 turns, each further one at least 2 more.
         possible = [number for number in hops if 2 * number + 1 <= turns]
         drawn = [kind for kind in offered if _lengths(kind, possible)]

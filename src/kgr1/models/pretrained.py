@@ -16,7 +16,7 @@ from kgr1.errors import ModelError
 FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
 SETTINGS_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
-_ADDED = ("ranker_", "meaning_", "ahead_")  # settings of what is added to the probabilities of a policy
+_ADDED = ("ranker_", "meaning_", "ahead_", "onward")  # settings of what is added to the probabilities of a policy
 
 
 def policy_folder(name: str) -> Path:
