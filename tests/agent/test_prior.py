@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from episode_parts import answer, ask, play
+from episode_parts import FailingGraph, answer, ask, play
 from set_episodes import FILMS, named, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
@@ -311,3 +311,16 @@ def test_nobody_looks_ahead_in_vain(agent: dict[str, Any]) -> None:
     played(policy, **{**ONWARD, "ahead_weight": 0.5, **agent})
     assert policy.meaning.ahead == []
     assert policy.thoughts[-1][-1:] in ([1.0], [])
+
+
+def test_a_graph_that_is_gone_when_looking_ahead_ends_the_episode_after_a_whole_turn() -> None:
+    policy = Ranked(None)
+    # The relations of Alien in both directions, and its director; the next query is for what lies ahead.
+    graph = FailingGraph(good=3)
+    graph._graph = GraphStore.from_triples(FILMS)
+    question = named("Alien", text="Which director?")
+    episode = play(policy, on=graph, question=question, guided=True, **SETS, **ONWARD, ahead_weight=0.5)
+    assert episode.stop is StopReason.GRAPH_ERROR
+    assert [turn.query is not None and turn.query.relation for turn in episode.turns] == [None, "director"]
+    assert episode.turns[-1].shown_entities == ("Scott",)
+    assert policy.meaning.ahead == []

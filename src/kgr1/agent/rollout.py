@@ -123,9 +123,12 @@ class _Loop:
                 return StopReason.ANSWERED, ""
             try:
                 await self._observe(generation, parsed, seconds, session, last=index + 1 == self.agent.max_turns)
-                self.ahead = await self._look_ahead(left=self.agent.max_turns - index - 1)
             except GraphError as error:
                 self.turns.append(_turn(generation, parsed, seconds))
+                return StopReason.GRAPH_ERROR, str(error)
+            try:
+                self.ahead = await self._look_ahead(left=self.agent.max_turns - index - 1)
+            except GraphError as error:  # the turn itself is over
                 return StopReason.GRAPH_ERROR, str(error)
         return StopReason.MAX_TURNS, ""
 
