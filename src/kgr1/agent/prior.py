@@ -125,16 +125,10 @@ def _novelty(familiarity: float) -> float:
 def listed(turns: Sequence[Turn]) -> list[DirectedRelation]:
     """The relations of the last list that was shown."""
     for turn in reversed(turns):
-        if (
-            turn.observation is not None
-            and turn.observation.ok
-            and not turn.observation.query.operation.returns_entities
-        ):
-            lists = (
-                turn.observation.model_copy(update={"names": turn.observation.names[: turn.shown]}),
-                *turn.expanded,
-            )
-            return [(found.query.operation.outgoing, name) for found in lists for name in found.names]
+        found = turn.observation
+        if found is not None and found.ok and not found.query.operation.returns_entities:
+            shown = found.model_copy(update={"names": found.names[: turn.shown]})
+            return [(one.query.operation.outgoing, name) for one in (shown, *turn.expanded) for name in one.names]
     return []
 
 

@@ -147,9 +147,8 @@ class _Loop:
     def _prior(self) -> Prior | None:
         """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
         agent = self.agent
-        if not (agent.ranker_weight or agent.meaning_weight or agent.ahead_weight) or not isinstance(
-            self.policy, Ranked
-        ):
+        wanted = agent.ranker_weight or agent.meaning_weight or agent.ahead_weight
+        if not wanted or not isinstance(self.policy, Ranked):
             return None
         if agent.ranker_weight and self.policy.ranker is None:
             raise ModelError(
