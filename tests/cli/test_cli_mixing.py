@@ -27,7 +27,14 @@ def test_questions_are_made_of_the_dates_in_a_file(
         f'[[part]]\nname = "visits"\ngraph = "{tmp_path / "visits.tsv"}"\n'
         'generate = 40\nhops = [1]\nkinds = ["temporal", "chain"]\n'
     )
-    options = {"without": None, "split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+    options = {
+        "without": None,
+        "split": None,
+        "subset": None,
+        "limit": None,
+        "seed": 0,
+        "agent": AgentSettings(max_turns=5),
+    }
     with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
         kinds = [question.kind for question in material.questions]
         assert {"temporal", "chain"} == set(kinds)
@@ -47,7 +54,14 @@ def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
             f'[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
         )
         settings = Settings(coldstart=ColdstartSettings(trajectories=count, recovery_share=0.0))
-        options = {"without": None, "split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        options = {
+            "without": None,
+            "split": None,
+            "subset": None,
+            "limit": None,
+            "seed": 0,
+            "agent": AgentSettings(max_turns=5),
+        }
         with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
             return [question.id for question, _ in expert_trajectories(material, settings)]
 
@@ -68,7 +82,14 @@ def test_a_cold_start_records_the_questions_that_it_learns(tmp_path: Path, capsy
             f'[[part]]\nname = "one"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
             '[[part]]\nname = "two"\ngraph = "countries"\ngenerate = 50\n'
         )
-        options = {"without": None, "split": None, "subset": None, "limit": limit, "seed": 0, "max_turns": 7}
+        options = {
+            "without": None,
+            "split": None,
+            "subset": None,
+            "limit": limit,
+            "seed": 0,
+            "agent": AgentSettings(max_turns=7),
+        }
         with open_material(None, None, recipe, **options) as given:  # type: ignore[arg-type]
             learned = [question for question, _ in expert_trajectories(given, settings)]
             capsys.readouterr()
@@ -112,7 +133,7 @@ def test_the_topics_of_a_part_that_is_left_out_stay_held_out_on_its_graph(tmp_pa
         )
     )
     for without in ([], ["one"]):
-        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        options = {"split": None, "subset": None, "limit": None, "seed": 0, "agent": AgentSettings(max_turns=5)}
         with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
             assert given.mixture is not None
             topics = {topic for question in given.mixture.questions["two"] for topic in question.topics}
@@ -138,7 +159,7 @@ def test_a_part_that_is_left_out_is_neither_learned_nor_forgotten(tmp_path: Path
     )
 
     def material(*without: str) -> tuple[set[str], dict[str, Any]]:
-        options = {"split": None, "subset": None, "limit": None, "seed": 0, "max_turns": 5}
+        options = {"split": None, "subset": None, "limit": None, "seed": 0, "agent": AgentSettings(max_turns=5)}
         with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
             return {topic for question in given.questions for topic in question.topics}, given.record["questions"]
 
@@ -155,7 +176,15 @@ def test_a_part_that_is_left_out_is_neither_learned_nor_forgotten(tmp_path: Path
     with (
         pytest.raises(typer.BadParameter, match="only parts of a --mixture"),
         open_material(
-            "countries", "countries", None, without=["towns"], split=None, subset=None, limit=None, seed=0, max_turns=5
+            "countries",
+            "countries",
+            None,
+            without=["towns"],
+            split=None,
+            subset=None,
+            limit=None,
+            seed=0,
+            agent=Settings().agent,
         ),
     ):
         pass

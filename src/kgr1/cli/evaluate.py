@@ -210,12 +210,11 @@ def made_with(
     content = getattr(graph, "content_hash", "")  # a server tells none
     if content:
         known["content"] = content
-    usual = type(settings.agent)()
-    agent = settings.agent.model_dump(mode="json")
+    agent, usual = (each.model_dump(mode="json") for each in (settings.agent, type(settings.agent)()))
     return {
         **described,
         "graph": known,
-        "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != getattr(usual, key)},
+        "agent": {key: agent[key] for key in agent if key not in _LATER or agent[key] != usual[key]},
         "sampling": settings.sampling.model_dump(mode="json", exclude={"dtype"}),  # the model's is recorded
     } | ({"topics": "linked"} if link else {})
 
