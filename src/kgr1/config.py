@@ -86,7 +86,7 @@ class AgentSettings(Record):
     ahead_weight: float = Field(
         default=0.0,
         ge=0,
-        description="of what the best relation of what was found would mean, for going on or against it; 0 is off",
+        description="of whether the question asks for more than was found, by what relations mean; 0 is off",
     )
     onward: tuple[Sentence, ...] = Field(default=(), description="those of the sentences that go on from there")
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")

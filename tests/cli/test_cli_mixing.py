@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,18 @@ import pytest
 import typer
 
 from kgr1.cli.coldstart import agent_material, expert_trajectories
-from kgr1.cli.mixing import mind_times, open_material
+from kgr1.cli.mixing import Material, mind_times, open_material
 from kgr1.cli.runs import question_record
 from kgr1.config import AgentSettings, ColdstartSettings, Settings
 from kgr1.errors import DatasetError
+
+
+def mixed(
+    recipe: Path, without: Sequence[str] = (), *, limit: int | None = None, turns: int = 5
+) -> AbstractContextManager[Material]:
+    """The questions of a mixture, as a command opens them."""
+    agent = AgentSettings(max_turns=turns)
+    return open_material(None, None, recipe, without=without, split=None, subset=None, limit=limit, seed=0, agent=agent)
 
 
 def test_questions_are_made_of_the_dates_in_a_file(
@@ -27,15 +37,7 @@ def test_questions_are_made_of_the_dates_in_a_file(
         f'[[part]]\nname = "visits"\ngraph = "{tmp_path / "visits.tsv"}"\n'
         'generate = 40\nhops = [1]\nkinds = ["temporal", "chain"]\n'
     )
-    options = {
-        "without": None,
-        "split": None,
-        "subset": None,
-        "limit": None,
-        "seed": 0,
-        "agent": AgentSettings(max_turns=5),
-    }
-    with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
+    with mixed(recipe) as material:
         kinds = [question.kind for question in material.questions]
         assert {"temporal", "chain"} == set(kinds)
         capsys.readouterr()
@@ -54,15 +56,7 @@ def test_a_second_run_takes_other_trajectories(tmp_path: Path) -> None:
             f'[[part]]\nname = "countries"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
         )
         settings = Settings(coldstart=ColdstartSettings(trajectories=count, recovery_share=0.0))
-        options = {
-            "without": None,
-            "split": None,
-            "subset": None,
-            "limit": None,
-            "seed": 0,
-            "agent": AgentSettings(max_turns=5),
-        }
-        with open_material(None, None, recipe, **options) as material:  # type: ignore[arg-type]
+        with mixed(recipe) as material:
             return [question.id for question, _ in expert_trajectories(material, settings)]
 
     first, second = trajectories(0, 6), trajectories(6, 4)
@@ -82,15 +76,7 @@ def test_a_cold_start_records_the_questions_that_it_learns(tmp_path: Path, capsy
             f'[[part]]\nname = "one"\ngraph = "countries"\nquestions = "countries"\nskip = {skip}\n'
             '[[part]]\nname = "two"\ngraph = "countries"\ngenerate = 50\n'
         )
-        options = {
-            "without": None,
-            "split": None,
-            "subset": None,
-            "limit": limit,
-            "seed": 0,
-            "agent": AgentSettings(max_turns=7),
-        }
-        with open_material(None, None, recipe, **options) as given:  # type: ignore[arg-type]
+        with mixed(recipe, limit=limit, turns=7) as given:
             learned = [question for question, _ in expert_trajectories(given, settings)]
             capsys.readouterr()
             _, record = agent_material(given, settings)
@@ -133,8 +119,7 @@ def test_the_topics_of_a_part_that_is_left_out_stay_held_out_on_its_graph(tmp_pa
         )
     )
     for without in ([], ["one"]):
-        options = {"split": None, "subset": None, "limit": None, "seed": 0, "agent": AgentSettings(max_turns=5)}
-        with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
+        with mixed(recipe, without) as given:
             assert given.mixture is not None
             topics = {topic for question in given.mixture.questions["two"] for topic in question.topics}
         assert topics == {f"town {n}" for n in range(0, 24, 2)}
@@ -159,8 +144,7 @@ def test_a_part_that_is_left_out_is_neither_learned_nor_forgotten(tmp_path: Path
     )
 
     def material(*without: str) -> tuple[set[str], dict[str, Any]]:
-        options = {"split": None, "subset": None, "limit": None, "seed": 0, "agent": AgentSettings(max_turns=5)}
-        with open_material(None, None, recipe, without=without, **options) as given:  # type: ignore[arg-type]
+        with mixed(recipe, without) as given:
             return {topic for question in given.questions for topic in question.topics}, given.record["questions"]
 
     topics, record = material("towns")

@@ -121,11 +121,10 @@ def phrase(hop: Hop, inner: str, phrases: Phrases, rng: random.Random) -> str:
 
 def shared_phrase(hop: Hop, inner: str, phrases: Phrases, rng: random.Random) -> str:
     """What a hop and the way back lead to, from what ``inner`` says: what shares something with it."""
-    back = hop._replace(backward=not hop.backward)
     label = readable(hop.relation)
     templates = () if hop.relation in phrases else _SHARED[_form(label)][hop.backward]
     if not templates or rng.random() < 0.5:  # the film directed by the director of Alien
-        return phrase(back, phrase(hop, inner, phrases, rng), phrases, rng)
+        return phrase(hop.back, phrase(hop, inner, phrases, rng), phrases, rng)
     return fill(rng.choice(templates), x=inner, r=label)
 
 

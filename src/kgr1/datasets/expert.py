@@ -328,7 +328,7 @@ class _Walk(Voice):
             raise GiveUpError  # the right answer without the time is no mistake
 
     def _wrong_direction(self, entity: str, hop: Hop, thought: str) -> None:
-        observation = self._ask(thought, Hop(hop.relation, not hop.backward).relations(entity), mistake=True)
+        observation = self._ask(thought, hop.back.relations(entity), mistake=True)
         if hop.relation in observation.names:
             raise GiveUpError
 

@@ -49,7 +49,7 @@ def mediated_walk(index: TripleIndex, topic: str, length: int, rng: random.Rando
     path: Path = ()
     node = topic
     for number in range(length):
-        back = Hop(path[-1].relation, not path[-1].backward) if path and length > 2 else None
+        back = path[-1].back if path and length > 2 else None
         reached = {hop: index.take(node, hop) for hop in index.hops(node) if hop != back}
         options = [
             (hop, fitting)

@@ -35,6 +35,11 @@ class Hop(NamedTuple):
     def __str__(self) -> str:
         return BACKWARD + self.relation if self.backward else self.relation
 
+    @property
+    def back(self) -> Hop:
+        """The same relation the other way, at any time."""
+        return Hop(self.relation, not self.backward)
+
     def relations(self, entity: str) -> Query:
         """The query that lists the relations of an entity in the direction of this hop."""
         operation = Operation.GET_HEAD_RELATIONS if self.backward else Operation.GET_TAIL_RELATIONS

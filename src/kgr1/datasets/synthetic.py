@@ -181,11 +181,11 @@ class _Maker:
         if not options:
             return None
         first = self.rng.choice(options)
-        frontiers = self.index.follow(topic, (first, _back(first)))
+        frontiers = self.index.follow(topic, (first, first.back))
         frontiers[-1] = tuple(end for end in frontiers[-1] if end != topic)
         if not frontiers[-1]:
             return None
-        path = self._walk(self.rng.choice(frontiers[-1]), length, (first, _back(first)))
+        path = self._walk(self.rng.choice(frontiers[-1]), length, (first, first.back))
         if path is None:
             return None
         for hop in path[2:]:
@@ -246,7 +246,7 @@ class _Maker:
         for _ in range(2):
             hop = self.rng.choice(options)
             topics.append(self.rng.choice(self.index.take(answer, hop)))
-            paths.append(Hop(hop.relation, not hop.backward))
+            paths.append(hop.back)
             ends.append(set(self.index.take(topics[-1], paths[-1])))
         if not self.may_ask.issuperset(topics):
             return None
@@ -268,7 +268,7 @@ class _Maker:
     def _walk(self, node: str, length: int, path: Path = ()) -> Path | None:
         """A random walk on from ``path``, which does not turn round; None if it comes to an end too early."""
         while len(path) < length:
-            options = [hop for hop in self.index.hops(node) if not path or hop != _back(path[-1])]
+            options = [hop for hop in self.index.hops(node) if not path or hop != path[-1].back]
             if not options:
                 return None
             path = (*path, self.rng.choice(options))
@@ -314,7 +314,3 @@ class _Maker:
             kind=kind,
             gold_path=encode(branches),
         )
-
-
-def _back(hop: Hop) -> Hop:
-    return hop._replace(backward=not hop.backward)
