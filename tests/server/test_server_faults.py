@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from kgr1.graph.store import GraphStore
+from kgr1.server.app import create_app
 from kgr1.server.client import GraphClient
 from kgr1.server.serve import BackgroundServer
 from kgr1.server.wire import ServerLimits
@@ -107,7 +109,10 @@ def test_a_stop_under_load_finishes_what_runs() -> None:
             with httpx.Client(timeout=30) as client:
                 while True:
                     try:
-                        statuses.append(client.post(f"{server.url}/v1/query", json=body).status_code)
+                        reply = client.post(f"{server.url}/v1/query", json=body)
+                        if reply.status_code == 503 and reply.json()["code"] == "SHUTTING_DOWN":
+                            return  # it came in the moment in which the server stopped
+                        statuses.append(reply.status_code)
                     except httpx.ConnectError:
                         return  # refused: nobody listens any more
                     except httpx.HTTPError as error:
@@ -126,6 +131,20 @@ def test_a_stop_under_load_finishes_what_runs() -> None:
     # An idle connection may be closed in the moment in which its client writes; a half answer never arrives.
     assert all(isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError) for error in broken)
     assert all("incomplete" not in str(error) for error in broken)
+
+
+def test_a_request_behind_the_stop_is_told_to_come_again() -> None:
+    async def ask() -> httpx.Response:
+        with GraphStore.from_triples(PAIRS) as store:
+            app = create_app({"pairs": store})
+            async with app.router.lifespan_context(app):
+                pass
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graphs") as client:
+                return await client.post("/v1/query", json={"queries": [query(1).model_dump()]})
+
+    reply = asyncio.run(ask())
+    assert (reply.status_code, reply.json()["code"]) == (503, "SHUTTING_DOWN")
+    assert int(reply.headers["Retry-After"]) >= 1
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,12 @@ class RequestError(Exception):
         return response
 
 
+def shutting_down() -> RequestError:
+    """The reply of a server that stops to what it does not begin any more."""
+    message = "The server stops; send what it has not answered again in a moment."
+    return RequestError(503, "SHUTTING_DOWN", message, {"Retry-After": str(RETRY_AFTER_S)})
+
+
 def json_response(record: BaseModel, status: int = 200) -> Response:
     """A record as a reply."""
     return Response(record.model_dump_json(), status_code=status, media_type="application/json")

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from kgr1.server.problems import RETRY_AFTER_S, RequestError
+from kgr1.server.problems import RETRY_AFTER_S, RequestError, shutting_down
 from kgr1.server.wire import ServerLimits
 
 P = ParamSpec("P")
@@ -47,11 +47,14 @@ class Runner:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of a call in a thread.
 
-        Raises :class:`RequestError` 503 if no thread was free for ``request_timeout_s``, and 504 if the call itself
-        takes longer.
+        Raises :class:`RequestError` 503 if no thread was free for ``request_timeout_s`` or the runner is closed, and
+        504 if the call itself takes longer.
         """
         limit = self._limits.request_timeout_s
-        call_ = self._pool.submit(call, *args, **kwargs)
+        try:
+            call_ = self._pool.submit(call, *args, **kwargs)
+        except RuntimeError as error:  # a connection that was accepted in the moment in which the server stopped
+            raise shutting_down() from error
         waiting = asyncio.wrap_future(call_)
         try:
             async with asyncio.timeout(limit):

@@ -23,7 +23,7 @@ from kgr1.server import wire
 from kgr1.server.body import drain
 from kgr1.server.desk import Answer, Desk, outcomes
 from kgr1.server.gate import passing
-from kgr1.server.problems import RequestError
+from kgr1.server.problems import RequestError, shutting_down
 from kgr1.server.runner import Runner
 from kgr1.server.wire import Refusal
 from kgr1.types import ErrorCode, Query
@@ -105,7 +105,7 @@ class StreamReply(Response):
             while splitter.lines:
                 yield [splitter.lines.popleft() for _ in range(min(most, len(splitter.lines)))]
                 if self._stopping.is_set() and (more or splitter.lines):
-                    raise _shutting_down()
+                    raise shutting_down()
 
     async def _next(self, receive: Receive) -> Message:
         reading: asyncio.Task[Any] = asyncio.ensure_future(_receive(receive))
@@ -123,16 +123,12 @@ class StreamReply(Response):
             for task in (reading, stopping):
                 task.cancel()
         if stopping in done:
-            raise _shutting_down()
+            raise shutting_down()
         raise RequestError(408, "BODY_TOO_SLOW", "The next line did not arrive in time; send the rest again.")
 
 
 async def _receive(receive: Receive) -> Message:
     return await receive()
-
-
-def _shutting_down() -> RequestError:
-    return RequestError(503, "SHUTTING_DOWN", "The server stops; send the rest to it again in a moment.")
 
 
 class _Splitter:
