@@ -40,6 +40,15 @@ RANKER_FLOOR = 0.33
 MEANING_WEIGHT = 1.0
 """Of what relations mean to the model by itself there; chosen on development questions of graphs it never saw."""
 
+AHEAD_WEIGHT = 0.5
+"""Of whether the question asks for more, there, too; chosen likewise."""
+
+ONWARD = ("next_tail", "next_cue_tail")
+"""The situations in which the expert goes on."""
+
+CONNECTION_WEIGHT = 6.0
+"""Of facts that connect several topics; chosen on development questions of CWQ."""
+
 OBSERVATION_TOKENS = 640
 """Longer lists than those of its training leave fewer relations out: 2.7 points of F1 on development questions."""
 
@@ -64,7 +73,9 @@ def main() -> None:
         sentences = {BRIEF[situation][0]: logit for situation, logit in SITUATIONS.items()}
         ranked = (policy / RANKER_FILE).is_file()
         usual = {"abstain": True, "guided": True, "sentences": sentences, "meaning_weight": MEANING_WEIGHT}
-        usual |= {"observation_tokens": OBSERVATION_TOKENS}
+        usual |= {"observation_tokens": OBSERVATION_TOKENS, "ahead_weight": AHEAD_WEIGHT}
+        usual |= {"onward": [BRIEF[situation][0] for situation in ONWARD]}
+        usual |= {"connection_weight": CONNECTION_WEIGHT, "comparisons": True}
         usual |= {"ranker_weight": RANKER_WEIGHT * ranked, "ranker_floor": RANKER_FLOOR * ranked}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
         if ranked:

@@ -89,6 +89,14 @@ class AgentSettings(Record):
         description="of whether the question asks for more than was found, by what relations mean; 0 is off",
     )
     onward: tuple[Sentence, ...] = Field(default=(), description="those of the sentences that go on from there")
+    connection_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="of whether a relation leads to something that has to do with another topic; 0 is off",
+    )
+    comparisons: bool = Field(
+        default=False, description="of what was found, take what a comparison in the question means"
+    )
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
 

@@ -53,6 +53,9 @@ class Operation(StrEnum):
         return self in (Operation.GET_TAIL_RELATIONS, Operation.GET_TAIL_ENTITIES)
 
 
+STEP = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
+"""The operation that follows a relation from head to tail, and from tail to head."""
+
 OPERATION_ALIASES: dict[str, Operation] = {
     "get_relations_out": Operation.GET_TAIL_RELATIONS,
     "get_relations_in": Operation.GET_HEAD_RELATIONS,
@@ -236,6 +239,7 @@ class Turn(Record):
     observation: Observation | None = None
     shown: int = 0  # how many of the observation's names the model saw
     expanded: tuple[Observation, ...] = ()  # what else was shown: facts of nameless results, or parts of a whole
+    linked: tuple[Observation, ...] = ()  # facts of other topics with some of the results, shown beside them
     information: str = ""
     information_ids: tuple[int, ...] = ()
     generate_s: float = 0.0
@@ -263,7 +267,7 @@ class Turn(Record):
         if found is None or not found.query.operation.returns_entities:
             return []
         pairs = list(zip(found.names[: self.shown], found.ids, strict=False))
-        for beside in self.expanded:
+        for beside in (*self.expanded, *self.linked):
             pairs += zip(beside.names, beside.ids, strict=True)
         return list(dict.fromkeys(pairs))
 
@@ -279,7 +283,7 @@ class Turn(Record):
     def facts(self) -> list[tuple[Observation, int]]:
         """The observations whose facts the model saw, each with how many of its results; those of ``*`` by member."""
         found = self.observation
-        beside = [(observation, len(observation.names)) for observation in self.expanded]
+        beside = [(observation, len(observation.names)) for observation in (*self.expanded, *self.linked)]
         if found is None or (found.query.entity == FOUND and self.parts):
             return beside
         return [(found, self.shown), *beside]

@@ -75,11 +75,11 @@ def test_each_query_along_a_relation_has_a_weighed_score() -> None:
     ranker = Asked()
     prior = Prior(ranker, 2.0, named("Alien", "Scott"))
     queries = [
-        None,
+        ("Alien", None),
         ("Alien", (True, "actor")),
         ("*", (True, "born in")),
         ("Scott", (False, "director")),
-        None,
+        ("*", None),
         ("*", (False, "director")),
     ]
     assert prior.of(queries, turns_of(LIST, DIRECTOR)) == [None, 11.0, 15.0, 16.0, None, 16.0]
@@ -92,16 +92,17 @@ def test_each_query_along_a_relation_has_a_weighed_score() -> None:
     assert {call[:2] for call in ranker.calls} == {("What is it?", ("Alien", "Scott"))}
 
 
-@pytest.mark.parametrize("queries", [[], [None, None]])
-def test_without_a_relation_nobody_is_asked(queries: list[None]) -> None:
+@pytest.mark.parametrize("entities", [[], ["Alien", "Weaver"]])
+def test_without_a_relation_nobody_is_asked(entities: list[str]) -> None:
     ranker = Asked()
-    assert Prior(ranker, 1.0, named("Alien")).of(queries, ()) == queries
+    expected = Prior(ranker, 1.0, named("Alien")).of([(entity, None) for entity in entities], ())
+    assert expected == [None] * len(entities)
     assert ranker.calls == []
 
 
 def test_the_opinion_counts_as_much_as_it_knows_of_the_whole_choice() -> None:
     ranker = Asked()
-    queries = [("Alien", (True, "actor")), None, ("*", (True, "born in"))]
+    queries = [("Alien", (True, "actor")), ("*", None), ("*", (True, "born in"))]
     turns = turns_of(LIST, DIRECTOR)
     sure = Prior(ranker, 2.0, named("Alien")).of(queries, turns)
     assert ranker.choices == [[(True, "actor"), (True, "born in")]]
@@ -134,7 +135,7 @@ class Meant:
 
 def test_meaning_counts_where_fewer_than_half_of_the_relations_are_known() -> None:
     ranker, meaning = Asked(), Meant()
-    queries = [("Alien", (True, "actor")), None, ("*", (False, "director"))]
+    queries = [("Alien", (True, "actor")), ("*", None), ("*", (False, "director"))]
     turns = turns_of(LIST, DIRECTOR)
     for known, added in ((0.0, 4.0), (0.25, 2.0), (0.5, 0.0), (1.0, 0.0)):
         ranker.known = known

@@ -249,6 +249,7 @@ def test_settings_that_do_not_fit(
         {"ranker_weight": 1.0},
         {"meaning_weight": 1.0},
         {"ahead_weight": 1.0},
+        {"connection_weight": 1.0},
         {"sentences": {"So be it.": 0.0, "That was asked.": 1.0}},
     ],
 )

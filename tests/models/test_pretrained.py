@@ -66,7 +66,8 @@ def test_nothing_is_added_to_what_an_agent_learns_from(tmp_path: Path) -> None:
     shipped, learning = agent_settings(DEFAULT_AGENT), learning_settings(DEFAULT_AGENT)
     assert shipped["ranker_weight"] > 0
     assert any(shipped["sentences"].values())
-    added = {"ranker_weight", "ranker_floor", "meaning_weight", "ahead_weight", "onward"}
+    added = {"ranker_weight", "ranker_floor", "meaning_weight", "ahead_weight", "onward", "connection_weight"}
+    added |= {"comparisons"}
     assert added <= shipped.keys()
     assert not added & learning.keys()
     assert learning["sentences"] == dict.fromkeys(shipped["sentences"], 0.0)

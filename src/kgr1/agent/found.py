@@ -17,7 +17,7 @@ A departure from the paper, and off by default.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from kgr1.graph.render import neutralise
@@ -43,6 +43,7 @@ def find(topics: Sequence[str], turns: Iterable[Turn]) -> Found:
     branches: dict[str, dict[str, str]] = {}
     root = ""
     last: Query | None = None
+    linked = False
     for turn in turns:
         query, found = turn.query, turn.observation
         if query is None or found is None or not changes(turn):
@@ -58,12 +59,21 @@ def find(topics: Sequence[str], turns: Iterable[Turn]) -> Found:
                 branches = {}  # the way goes on from what they share
             branches.pop(root, None)
             branches[root] = _shown(turn)  # the last one is the one at hand
-        last = query
+        last, linked = query, bool(turn.linked)
     common = _common(branches)
     members = common or (branches[root] if branches else {})
     others = {name: key for name, key in members.items() if neutralise(name) not in asked}
     chosen = others or members
-    return Found(tuple(chosen), tuple(chosen.values()), bool(common))
+    return Found(tuple(chosen), tuple(chosen.values()), bool(common) or linked)
+
+
+def done(topics: Collection[str], turns: Iterable[Turn]) -> set[str]:
+    """Those of ``topics`` that something was asked about, or said of beside something else."""
+    names: set[str] = set()
+    for turn in turns:
+        if turn.query is not None and turn.query.operation.returns_entities and turn.shown_entities:
+            names |= {neutralise(about) for about in (turn.query.entity, *(fact.query.entity for fact in turn.linked))}
+    return {topic for topic in topics if neutralise(topic) in names}
 
 
 def find_for(query: Query, topics: Sequence[str], turns: Sequence[Turn]) -> Found:
@@ -77,11 +87,14 @@ def changes(turn: Turn) -> bool:
 
 
 def _shown(turn: Turn) -> dict[str, str]:
-    """Name and identifier of each result that was shown, in the list or in a remark."""
+    """Name and identifier of each result that was shown, or of those that are linked with another topic."""
     if turn.observation is None:
         return {}
+    pairs = list(zip(turn.observation.names, turn.observation.ids, strict=True))
+    if turn.linked:
+        linked = {name for fact in turn.linked for name in fact.names}
+        return {name: key for name, key in pairs if name in linked}
     beside = {name for part in turn.parts for name in part.names}
-    pairs = zip(turn.observation.names, turn.observation.ids, strict=True)
     return {name: key for place, (name, key) in enumerate(pairs) if place < turn.shown or name in beside}
 
 

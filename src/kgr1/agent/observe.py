@@ -20,7 +20,7 @@ from kgr1.config import AgentSettings
 from kgr1.graph.api import KnowledgeGraph, NameIndex
 from kgr1.graph.names import is_identifier
 from kgr1.graph.render import neutralise, render, show_name
-from kgr1.types import FOUND, ErrorCode, Observation, Operation, Query, Question
+from kgr1.types import FOUND, STEP, ErrorCode, Observation, Operation, Query, Question
 
 MAX_EXPANDED = 12
 """Nameless results of one observation whose neighbours are fetched."""
@@ -38,7 +38,6 @@ NOTHING = Found()
 
 _WAYS = {True: "out: ", False: "in: "}
 _NAMESAKES = 3  # entities that the remark on a shared name lists
-_ASKED_OF = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 
 
 class Shown(NamedTuple):
@@ -47,6 +46,7 @@ class Shown(NamedTuple):
     text: str
     shown: int
     expanded: tuple[Observation, ...] = ()
+    linked: tuple[Observation, ...] = ()
 
 
 class Asked(NamedTuple):
@@ -108,10 +108,13 @@ class Observer:
             result.append(ranked(answer, query, self._question.text) if ranking else answer)
         return result
 
-    async def show(self, asked: Asked, budget: int, *, common: Sequence[str] = ()) -> Shown:
+    async def show(
+        self, asked: Asked, budget: int, *, common: Sequence[str] = (), links: Sequence[Observation] = ()
+    ) -> Shown:
         """Lay out an answer in at most ``budget`` tokens, marks of directions apart.
 
-        ``common`` is what the results from several topics share; the first of them stand in a remark after the results.
+        ``common`` is what the results from several topics share; the first of them stand in a remark after the results,
+        behind ``links``, the facts of other topics with some of them.
         May ask the graph for neighbours and raise as above.
         """
         observation = asked.observation
@@ -124,12 +127,12 @@ class Observer:
             facts = await self._neighbours(asked)
             beside = {position: _in_brackets(found) for position, found in facts.items()}
         remarked = common[:MAX_COMMON]
-        note = " ".join(filter(None, (note, _in_both(remarked, more=len(common) > len(remarked)))))
+        note = " ".join(filter(None, (note, *map(_link, links), _in_both(remarked, more=len(common) > len(remarked)))))
         text, shown = render(observation, self._count_tokens, budget, self._agent.layout, beside=beside, note=note)
         if self._agent.sets and observation.ok and not observation.query.operation.returns_entities:
             text = _WAYS[observation.query.operation.outgoing] + text
         expanded = tuple(fact for position, found in facts.items() if position < shown for fact in found)
-        return Shown(text, shown, (*_parts(asked, shown, remarked), *expanded))
+        return Shown(text, shown, (*_parts(asked, shown, remarked), *expanded), tuple(links))
 
     def _both_ways(self, one: Observation, other: Observation, budget: int, note: str) -> Shown:
         """Relations of both directions; the second list has a third of the room, and what the first one leaves."""
@@ -156,7 +159,7 @@ class Observer:
         ]
         relations = await self._execute(listed)
         wanted = [
-            (position, query.model_copy(update={"operation": _ASKED_OF[query.operation.outgoing], "relation": name}))
+            (position, query.model_copy(update={"operation": STEP[query.operation.outgoing], "relation": name}))
             for position, query, found in zip(_twice(positions), listed, relations, strict=True)
             for name in found.names[:MAX_RELATIONS]
         ]
@@ -180,6 +183,12 @@ class Observer:
         listed = ", ".join(show_name(name) for name in bearers[:_NAMESAKES])
         rest = ", ..." if len(bearers) > _NAMESAKES else ""
         return f"({len(bearers)} entities are named {neutralise(query.entity)}: {listed}{rest})"
+
+
+def _link(fact: Observation) -> str:
+    """The remark on results that have a fact with another topic."""
+    query, names = fact.query, ", ".join(map(show_name, fact.names))
+    return f"({neutralise(query.entity)}, {neutralise(query.relation or '')}: {names})"
 
 
 def _in_both(names: Sequence[str], *, more: bool) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kgr1.agent.connection import Connection
+from kgr1.agent.found import done, find
 from kgr1.types import FOUND, DirectedRelation, Question, Turn
 
 
@@ -64,21 +67,51 @@ class Prior:
     meaning: Meaning | None = None
     meaning_weight: float = 0.0
     ahead_weight: float = 0.0
+    connection: Connection | None = None
+    connection_weight: float = 0.0
 
-    def of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
-        """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind."""
+    def of(self, queries: Sequence[tuple[str, DirectedRelation | None]], turns: Sequence[Turn]) -> list[float | None]:
+        """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind.
+
+        Listings, which have no hop, get one where there is nothing else to choose from: that of the likeliest hop.
+        """
+        if all(hop is None for _, hop in queries):
+            return self._first([entity for entity, _ in queries], turns)
+        return self._of([None if hop is None else (entity, hop) for entity, hop in queries], turns)
+
+    def _first(self, entities: Sequence[str], turns: Sequence[Turn]) -> list[float | None]:
+        """The weighed logit of the likeliest hop of each of the topics to be asked about, if all were looked at."""
+        facts = {} if self.connection is None else self.connection.facts
+        if not entities or not all(facts.get(entity) for entity in entities):
+            return [None] * len(entities)
+        hops = [(entity, hop) for entity in entities for hop in facts[entity]]
+        best: dict[str, float] = {}
+        for (entity, _), score in zip(hops, self._of(hops, turns), strict=True):
+            best[entity] = max(best.get(entity, -math.inf), score or 0.0)
+        return [best[entity] for entity in entities]
+
+    def _of(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float | None]:
         before = walked(turns)
         # One for the whole choice: scores of two groups are comparable only as they are.
         hops = [query[1] for query in queries if query is not None]
         familiarity = self._familiarity(hops)
+        connected = self._connected(queries, turns)
         result: list[float | None] = [None] * len(queries)
         for here in (False, True):
             places = [place for place, query in enumerate(queries) if query is not None and (query[0] == FOUND) is here]
             hops = [query[1] for place in places if (query := queries[place]) is not None]
             if hops:
                 for place, score in zip(places, self._scores(before if here else (), hops, familiarity), strict=True):
-                    result[place] = score
+                    result[place] = score + connected[place]
         return result
+
+    def _connected(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float]:
+        """The weight of a connection with another topic, for each query that has one."""
+        if self.connection is None or not self.connection.facts:
+            return [0.0] * len(queries)
+        found, behind = find(self.question.topics, turns).names, done(self.connection.facts, turns)
+        connects = self.connection.connects
+        return [self.connection_weight * (query is not None and connects(*query, found, behind)) for query in queries]
 
     def looks_ahead(self, turns: Sequence[Turn]) -> bool:
         """Whether :meth:`onward` is worth asking for: the last list of relations had enough that were new.

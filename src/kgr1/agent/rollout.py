@@ -21,6 +21,8 @@ from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
 from kgr1.agent.prior import Prior, Ranked
 from kgr1.agent.prompt import build_prompt, format_information
+from kgr1.agent.retrieve import Retriever
+from kgr1.agent.scout import Scout
 from kgr1.agent.set_grammar import Ahead, SetGrammar
 from kgr1.agent.thoughts import thoughts
 from kgr1.config import AgentSettings, SamplingSettings
@@ -28,7 +30,7 @@ from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.render import neutralise
 from kgr1.rewards.answer import normalise
-from kgr1.types import FOUND, DirectedRelation, Episode, Operation, Query, Question, StopReason, Turn
+from kgr1.types import FOUND, DirectedRelation, Episode, Observation, Operation, Query, Question, StopReason, Turn
 
 GOING_ON = 3
 """Turns of going on: the relations are listed, one is followed, and what it finds is the answer."""
@@ -96,12 +98,19 @@ class _Loop:
     ahead: tuple[DirectedRelation, ...] | None = None  # the relations of what was found in the last turn
     ledger: Ledger = field(default_factory=Ledger)
     observer: Observer = field(init=False)
+    scout: Scout = field(init=False)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.question, self.graph, self.agent, self.policy.count_tokens, self.ledger)
+        self.scout = Scout(self.question, Retriever(self.graph, self.ledger), self.agent)
 
     async def run(self, session: Session) -> tuple[StopReason, str]:
         self.names.extend(self.question.topics)
+        try:
+            if self.agent.connection_weight and self.agent.guided and self.agent.sets and self._prior() is not None:
+                await self.scout.begin()
+        except GraphError as error:
+            return StopReason.GRAPH_ERROR, str(error)
         for index in range(self.agent.max_turns):
             room = min(self.agent.max_new_tokens, session.room)
             if room < MIN_ROOM:
@@ -128,6 +137,7 @@ class _Loop:
                 return StopReason.GRAPH_ERROR, str(error)
             try:
                 self.ahead = await self._look_ahead(left=self.agent.max_turns - index - 1)
+                await self.scout.look_around(self.turns)
             except GraphError as error:  # the turn itself is over
                 return StopReason.GRAPH_ERROR, str(error)
         return StopReason.MAX_TURNS, ""
@@ -147,7 +157,7 @@ class _Loop:
     def _prior(self) -> Prior | None:
         """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
         agent = self.agent
-        wanted = agent.ranker_weight or agent.meaning_weight or agent.ahead_weight
+        wanted = agent.ranker_weight or agent.meaning_weight or agent.ahead_weight or agent.connection_weight
         if not wanted or not isinstance(self.policy, Ranked):
             return None
         if agent.ranker_weight and self.policy.ranker is None:
@@ -163,6 +173,8 @@ class _Loop:
             self.policy.meaning,
             agent.meaning_weight,
             agent.ahead_weight,
+            self.scout.connection,
+            agent.connection_weight,
         )
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -196,13 +208,17 @@ class _Loop:
             seen = Shown(f"{parsed.error}: {parsed.message}", 0)
         elif not last and asked is not None:
             budget = min(self.agent.observation_tokens, max(16, session.room - self.agent.max_new_tokens))
-            seen = await self.observer.show(asked, budget, common=self._common(turn, asked))
+            whole = _whole(turn, asked)
+            links = await self.scout.links([*self.turns, whole]) if self.agent.sets and changes(whole) else []
+            common = self._common(turn, asked, links)
+            seen = await self.observer.show(asked, budget, common=common, links=links)
         ids = session.append(format_information(seen.text)) if not last else ()
         turn = turn.model_copy(
             update={
                 "observation": None if asked is None else asked.observation,
                 "shown": seen.shown,
                 "expanded": seen.expanded,
+                "linked": seen.linked,
                 "information": seen.text,
                 "information_ids": ids,
                 "graph_s": self.ledger.graph_s - before,
@@ -225,12 +241,12 @@ class _Loop:
         lists = [found for found in (asked.observation, *asked.beside) if found.ok]
         return tuple((found.query.operation.outgoing, name) for found in lists for name in found.names[:MOST_AHEAD])
 
-    def _common(self, turn: Turn, asked: Asked) -> tuple[str, ...]:
+    def _common(self, turn: Turn, asked: Asked, links: Sequence[Observation]) -> tuple[str, ...]:
         """What the results from several topics have in common behind this one, all of which counts as shown."""
-        shown = turn.model_copy(update={"observation": asked.observation, "shown": len(asked.observation.names)})
-        if not self.agent.sets or not changes(shown):
+        whole = _whole(turn, asked, links)
+        if not self.agent.sets or not changes(whole):
             return ()
-        found = find(self.question.topics, [*self.turns, shown])
+        found = find(self.question.topics, [*self.turns, whole])
         return found.names if found.common else ()
 
     def finish(
@@ -259,6 +275,12 @@ class _Loop:
             max_turns=self.agent.max_turns,
             error=valid_unicode(message),
         )
+
+
+def _whole(turn: Turn, asked: Asked, links: Sequence[Observation] = ()) -> Turn:
+    """The turn if all results and ``links`` were shown."""
+    count = len(asked.observation.names)
+    return turn.model_copy(update={"observation": asked.observation, "shown": count, "linked": tuple(links)})
 
 
 def _turn(generation: Generation, parsed: ParsedTurn, seconds: float) -> Turn:

@@ -25,7 +25,7 @@ from kgr1.agent.grammar import ACTION_TOKENS, THINK, THINK_END, THOUGHT_CHARACTE
 from kgr1.agent.prior import Prior
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
-from kgr1.types import FOUND, DirectedRelation, Operation, Query, Turn
+from kgr1.types import FOUND, STEP, DirectedRelation, Operation, Query, Turn
 
 CHARACTERS = 3
 """Of one token of a thought, or more."""
@@ -34,7 +34,6 @@ _QUERY = "<kg-query>"
 _QUERY_END = "</kg-query>"
 _EVERYTHING = f'<answer>["{FOUND}"]</answer>'
 _NO_ANSWER = "<answer>[]</answer>"
-_STEP = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 
 
 class Ahead(NamedTuple):
@@ -65,14 +64,14 @@ class SetGrammar:
         self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
-        self._steps: dict[str, tuple[str, DirectedRelation] | None] = {}
+        self._steps: dict[str, tuple[str, DirectedRelation | None]] = {}
         if not self._last:
-            self._steps = {_listing(entity): None for entity in entities if entity not in listed}
+            self._steps = {_listing(entity): (entity, None) for entity in entities if entity not in listed}
             self._steps |= {
                 query.to_text(): (entity, (way, relation))
                 for entity in entities
                 for way, relation in listed.get(entity, ())
-                if (query := Query(operation=_STEP[way], entity=entity, relation=relation)) not in asked or self._more
+                if (query := Query(operation=STEP[way], entity=entity, relation=relation)) not in asked or self._more
             }
 
     @property

@@ -195,6 +195,8 @@ _LATER = frozenset(
         "meaning_weight",
         "ahead_weight",
         "onward",
+        "connection_weight",
+        "comparisons",
         "sentences",
     }
 )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from kgr1.graph.names import Closeness
-from kgr1.types import ErrorCode, Observation, Operation, Query
+from kgr1.types import STEP, ErrorCode, Observation, Operation, Query
 
 SUGGESTED = 3
 """Closest names in an error."""
@@ -18,7 +18,6 @@ LISTED = 2000
 
 _QUOTED = 100  # characters of a query that an error repeats
 _RELATIONS = {True: Operation.GET_TAIL_RELATIONS, False: Operation.GET_HEAD_RELATIONS}
-_ENTITIES = {True: Operation.GET_TAIL_ENTITIES, False: Operation.GET_HEAD_ENTITIES}
 _ROLES = {True: "subject", False: "object"}
 
 
@@ -94,7 +93,7 @@ def no_relations(query: Query, resolved: Query) -> Observation:
 
 def other_direction(query: Query, resolved: Query) -> Observation:
     """The relation joins the entity to something in the other direction only."""
-    operation = _ENTITIES[not query.operation.outgoing]
+    operation = STEP[not query.operation.outgoing]
     retry = Query(operation=operation, entity=resolved.entity, relation=resolved.relation)
     return refusal(query, ErrorCode.NO_RESULTS, f"{_is_not(resolved)}; try {_call(retry)}.")
 

@@ -383,11 +383,12 @@ def train_grpo(
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
     agent = settings.agent
-    if agent.ranker_weight or agent.meaning_weight or agent.ahead_weight or any(agent.sentences.values()):
+    weights = agent.ranker_weight, agent.meaning_weight, agent.ahead_weight, agent.connection_weight
+    if any(weights) or any(agent.sentences.values()):
         raise SettingsError(
             "What is added to the probabilities of a model has no part in training: set agent.ranker_weight=0, "
-            "agent.meaning_weight=0, agent.ahead_weight=0 and the numbers of agent.sentences to 0; 'kgr1 ranker' makes "
-            "a ranker for the policy afterwards."
+            "agent.meaning_weight=0, agent.ahead_weight=0, agent.connection_weight=0 and the numbers of "
+            "agent.sentences to 0; 'kgr1 ranker' makes a ranker for the policy afterwards."
         )
     checkpoint = start_point(out, resume=resume)
     _check_goes_on(checkpoint, settings.train)

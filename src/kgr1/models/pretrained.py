@@ -16,7 +16,8 @@ from kgr1.errors import ModelError
 FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
 SETTINGS_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
-_ADDED = ("ranker_", "meaning_", "ahead_", "onward")  # settings of what is added to the probabilities of a policy
+_ADDED = ("ranker_", "meaning_", "ahead_", "onward", "connection_", "comparisons")
+"""Settings of what is added to the probabilities of a policy, and of what is looked up for it."""
 
 
 def policy_folder(name: str) -> Path:
@@ -46,7 +47,7 @@ def agent_settings(name: str) -> dict[str, Any]:
 
 
 def learning_settings(name: str) -> dict[str, Any]:
-    """:func:`agent_settings` for an agent that goes on learning: without what is added to its probabilities."""
+    """:func:`agent_settings` for an agent that goes on learning: without what is added to it."""
     found = {key: value for key, value in agent_settings(name).items() if not key.startswith(_ADDED)}
     if isinstance(sentences := found.get("sentences"), dict):
         found["sentences"] = dict.fromkeys(sentences, 0.0)

@@ -1,0 +1,124 @@
+"""Facts that are looked up before they are asked for, so that a turn is chosen with more than was shown.
+
+None of that takes a turn, and nothing of it is shown, but for the facts that connect results with another topic; the
+graph calls are counted like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kgr1.agent.comparison import compare, find_comparison
+from kgr1.agent.connection import Connection, narrow, values
+from kgr1.agent.found import MAX_MEMBERS, done, find, find_for
+from kgr1.agent.prior import listed
+from kgr1.agent.rank import rank_relations
+from kgr1.agent.retrieve import Retriever
+from kgr1.config import AgentSettings
+from kgr1.graph.render import neutralise
+from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Query, Question, Turn
+
+MOST_RELATIONS = 50
+"""Relations of an entity in each direction that are looked at: about as many as a list of them shows."""
+
+MOST_STEPS = 500
+"""Graph calls that are made at once; what takes more is not looked at."""
+
+MOST_MEMBERS = 30
+"""Results whose facts are looked at for what is between them and other topics."""
+
+MOST_COMPARED = 50
+"""Results that are compared with each other."""
+
+
+class Scout:
+    """Looks things up on behalf of one episode; all methods raise :class:`kgr1.errors.GraphError`."""
+
+    def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
+        self.connection: Connection | None = None
+        self._agent = agent
+        self._question = question
+        self._execute = retriever.execute
+
+    async def begin(self) -> None:
+        """Look up the facts of the topics and of the numbers in the question, where these are several."""
+        named = [*dict.fromkeys([*self._question.topics, *values(self._question)])]
+        facts: dict[str, dict[DirectedRelation, Observation]] = {}
+        for fact in await self._facts(named) if len(named) > 1 else ():
+            hop = fact.query.operation.outgoing, neutralise(fact.query.relation or "")
+            facts.setdefault(neutralise(fact.query.entity), {})[hop] = fact
+        self.connection = Connection(facts)
+
+    async def look_around(self, turns: Sequence[Turn]) -> None:
+        """Look up what the relations of what was found lead to, if the last turn lists them."""
+        query = turns[-1].query
+        if not self.connection or not query or query.operation.returns_entities or query.entity != FOUND:
+            return
+        members = find_for(query, self._question.topics, turns).names[:MAX_MEMBERS]
+        steps = [
+            Query(operation=STEP[outgoing], entity=name, relation=relation, graph_id=query.graph_id)
+            for outgoing, relation in listed(turns[-1:])
+            for name in members
+        ]
+        ends: dict[DirectedRelation, frozenset[str]] = {}
+        for step, answer in zip(steps, await self._few(steps), strict=False):
+            hop = step.operation.outgoing, neutralise(step.relation or "")
+            ends[hop] = ends.get(hop, frozenset()).union(answer.names)
+        self.connection = replace(self.connection, ends=ends)
+
+    async def links(self, turns: Sequence[Turn]) -> list[Observation]:
+        """The facts by which some of what is found after ``turns`` are meant, and others are not."""
+        found = find(self._question.topics, turns)
+        if found.common or len(found.names) < 2:
+            return []
+        members = dict(zip(found.names, found.ids, strict=True))
+        links = await self._connected(members, turns)
+        if links:
+            meant = {name for link in links for name in link.names}
+            members = {name: key for name, key in members.items() if name in meant}
+        compared = await self._compared(members)
+        return [*narrow(links, members, {name for fact in compared for name in fact.names}), *compared]
+
+    async def _connected(self, members: Mapping[str, str], turns: Sequence[Turn]) -> list[Observation]:
+        """The facts that some of what was found have with other topics."""
+        if self.connection is None:
+            return []
+        behind = done(self.connection.facts, turns)
+        links = self.connection.links(members, behind)
+        behind |= {*values(self._question)}  # a year is between too many things
+        if links or behind.issuperset(self.connection.facts) or len(members) > MOST_MEMBERS:
+            return links
+        return self.connection.links_between(members, behind, await self._facts([*members]))
+
+    async def _compared(self, members: Mapping[str, str]) -> list[Observation]:
+        """The facts that say which of what was found are meant by a comparison."""
+        comparison = find_comparison(self._question.text) if self._agent.comparisons else None
+        if comparison is None or not 1 < len(members) <= MOST_COMPARED:
+            return []
+        ways = (Operation.GET_TAIL_RELATIONS,)
+        facts = await self._facts([*members], ways, MOST_STEPS // len(members))
+        return compare(self._question, comparison, members, facts)
+
+    async def _facts(
+        self,
+        entities: Sequence[str],
+        ways: Sequence[Operation] = (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS),
+        most: int = MOST_RELATIONS,
+    ) -> list[Observation]:
+        """Facts of some entities, by relation, those that are most like the question first."""
+        listings = [
+            Query(operation=operation, entity=entity, graph_id=self._question.graph_id)
+            for entity in entities
+            for operation in ways
+        ]
+        steps = [
+            query.model_copy(update={"operation": STEP[query.operation.outgoing], "relation": found.names[place]})
+            for query, found in zip(listings, await self._execute(listings), strict=True)
+            for place in rank_relations(self._question.text, found.names)[:most]
+        ]
+        return await self._few(steps)
+
+    async def _few(self, steps: Sequence[Query]) -> list[Observation]:
+        """The answers to some queries, none where there are too many."""
+        return await self._execute(steps) if len(steps) <= MOST_STEPS else []
