@@ -44,10 +44,15 @@ def values(question: Question) -> list[str]:
 
 @dataclass(frozen=True)
 class Connection:
-    """All facts of each topic, by its name and the relation, and what each relation of what was found leads to."""
+    """All facts of each topic, by its name and the relation, and what each relation of what was found leads to.
+
+    With ``to_topics`` a relation connects if it leads to another topic itself, as for who asks when both had to do with
+    each other.
+    """
 
     facts: Mapping[str, Mapping[DirectedRelation, Observation]] = field(default_factory=dict)
     ends: Mapping[DirectedRelation, frozenset[str]] = field(default_factory=dict)
+    to_topics: bool = False
 
     @cached_property
     def around(self) -> dict[str, frozenset[str]]:
@@ -70,7 +75,9 @@ class Connection:
             ends = frozenset() if fact is None else frozenset(fact.names)
             if found and any(topic != entity for topic in done):
                 return not ends.isdisjoint(found)
-        others = (topic for topic in self.facts if topic != entity and topic not in done)
+        others = [topic for topic in self.facts if topic != entity and topic not in done]
+        if self.to_topics:
+            return not ends.isdisjoint(others)
         return any(not ends.isdisjoint(self.around[topic]) for topic in others)
 
     def links(self, found: Collection[str], done: Collection[str]) -> list[Observation]:

@@ -139,11 +139,11 @@ class _Trace:
         )
 
     def _dated(self, answer: str) -> set[int]:
-        """The way to the first result that a date stands behind."""
+        """The way to the first result that a date stands behind, one that is a topic before others."""
         days = parse_date(answer)
         if days is None:
             return set()
-        for result in self._results:
+        for result in sorted(self._results, key=lambda result: result.found not in self._topics):
             edges = [parse_date(edge) for date in result.dates for edge in date.split("/")]
             if result.asked in self._reached and any(e and days[0] <= e[0] and e[1] <= days[1] for e in edges):
                 return self._with_way(result)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from kgr1.agent.found import Found, members_of, not_yet, other_way, past_the_end, together
@@ -19,7 +20,7 @@ from kgr1.agent.retrieve import Retriever
 from kgr1.config import AgentSettings
 from kgr1.graph.api import KnowledgeGraph, NameIndex
 from kgr1.graph.names import is_identifier
-from kgr1.graph.render import neutralise, render, show_name
+from kgr1.graph.render import neutralise, render, show_dates, show_name
 from kgr1.types import FOUND, STEP, ErrorCode, Observation, Operation, Query, Question
 
 MAX_EXPANDED = 12
@@ -187,8 +188,9 @@ class Observer:
 
 def _link(fact: Observation) -> str:
     """The remark on results that have a fact with another topic."""
-    query, names = fact.query, ", ".join(map(show_name, fact.names))
-    return f"({neutralise(query.entity)}, {neutralise(query.relation or '')}: {names})"
+    dates = map(show_dates, fact.times) if fact.times else repeat("")
+    names = ", ".join(show_name(name) + when for name, when in zip(fact.names, dates, strict=False))
+    return f"({neutralise(fact.query.entity)}, {neutralise(fact.query.relation or '')}: {names})"
 
 
 def _in_both(names: Sequence[str], *, more: bool) -> str:

@@ -183,7 +183,7 @@ class _Loop:
         names = tuple(shown.get(name, name) for name in names)
         if not self.agent.sets or FOUND not in names:
             return names
-        found = find(self.question.topics, self.turns).names
+        found = self.scout.dates(self.turns) or find(self.question.topics, self.turns).names
         unique: dict[str, str] = {}
         for name in names:
             for each in found if name == FOUND else (name,):

@@ -6,15 +6,16 @@ graph calls are counted like others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from kgr1.agent.comparison import compare, find_comparison
-from kgr1.agent.connection import Connection, narrow, values
-from kgr1.agent.found import MAX_MEMBERS, done, find, find_for
+from kgr1.agent.connection import MOST_LINKED, Connection, narrow, values
+from kgr1.agent.found import MAX_MEMBERS, changes, done, find, find_for
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
+from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Query, Question, Turn
@@ -37,6 +38,7 @@ class Scout:
 
     def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
         self.connection: Connection | None = None
+        self.timing = read_timing(question.text) if agent.comparisons else Timing()
         self._agent = agent
         self._question = question
         self._execute = retriever.execute
@@ -48,7 +50,7 @@ class Scout:
         for fact in await self._facts(named) if len(named) > 1 else ():
             hop = fact.query.operation.outgoing, neutralise(fact.query.relation or "")
             facts.setdefault(neutralise(fact.query.entity), {})[hop] = fact
-        self.connection = Connection(facts)
+        self.connection = Connection(facts, to_topics=self.timing.asks)
 
     async def look_around(self, turns: Sequence[Turn]) -> None:
         """Look up what the relations of what was found lead to, if the last turn lists them."""
@@ -77,14 +79,44 @@ class Scout:
         if links:
             meant = {name for link in links for name in link.names}
             members = {name: key for name, key in members.items() if name in meant}
-        compared = await self._compared(members)
-        return [*narrow(links, members, {name for fact in compared for name in fact.names}), *compared]
+        told = self._dated(turns[-1], members) or await self._compared(members)
+        return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
+
+    def dates(self, turns: Sequence[Turn]) -> list[str]:
+        """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
+        if not self.timing.asks:
+            return []
+        last = next((turn for turn in reversed(turns) if changes(turn)), None)
+        found = find(self._question.topics, turns).names
+        return [] if last is None else dates(self.timing, self._meant(last, found))
+
+    def _dated(self, turn: Turn, members: Mapping[str, str]) -> list[Observation]:
+        """The facts whose dates say which of what was found are meant."""
+        result = turn.observation
+        if result is None or result.query.entity == FOUND:
+            return []
+        times: dict[str, list[str]] = {}
+        for moment in self._meant(turn, members):
+            times.setdefault(moment.name, []).append(moment.text)
+        if not 0 < len(times) <= MOST_LINKED or len(times) == len(members):
+            return []
+        ids, texts = tuple(members[name] for name in times), tuple(map(tuple, times.values()))
+        return [result.model_copy(update={"names": tuple(times), "ids": ids, "times": texts})]
+
+    def _meant(self, turn: Turn, members: Collection[str]) -> list[Moment]:
+        """The dated facts of a result that are meant."""
+        result = turn.observation
+        moments = [] if result is None or not self._agent.comparisons else moments_of(result, members)
+        queries = turn.query, None if result is None else result.query
+        asked = {neutralise(query.entity) for query in queries if query is not None}
+        others = [topic for topic in self._question.topics if neutralise(topic) not in asked]
+        return meant(self._question, self.timing, moments, others)
 
     async def _connected(self, members: Mapping[str, str], turns: Sequence[Turn]) -> list[Observation]:
         """The facts that some of what was found have with other topics."""
         if self.connection is None:
             return []
-        behind = done(self.connection.facts, turns)
+        behind = done(self.connection.facts, turns).union(map(neutralise, members))
         links = self.connection.links(members, behind)
         behind |= {*values(self._question)}  # a year is between too many things
         if links or behind.issuperset(self.connection.facts) or len(members) > MOST_MEMBERS:

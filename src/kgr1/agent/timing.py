@@ -1,0 +1,213 @@
+"""What a question says about times, and which dated results it means by that (``agent.comparisons``).
+
+Facts of a graph may have dates (:mod:`kgr1.graph.temporal`), and results are shown with those of their facts. *In May
+2008*, *before 2010*, *before China*, *the first*: such words choose among the results, and *when*, *in which year* asks
+for the dates themselves, for which ``*`` then stands in an answer. English words; what they say is not looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from kgr1.agent.spans import MONTHS, fold
+from kgr1.graph.temporal import UNDATED, Span, TimeFilter, parse_date, parse_filter, parse_span
+from kgr1.graph.words import question_words, word_stems
+from kgr1.types import Observation, Question
+
+_MONTH = {
+    name[:3]: number
+    for number, name in enumerate(
+        (
+            "january",
+            "february",
+            "march",
+            "april",
+            "may",
+            "june",
+            "july",
+            "august",
+            "september",
+            "october",
+            "november",
+            "december",
+        ),
+        1,
+    )
+}
+_MONTH_NAME = "|".join(sorted(MONTHS, key=len, reverse=True))
+_DATES = (
+    re.compile(r"(?<![\d-])(?P<y>\d{4})-(?P<m>\d\d?)-(?P<d>\d\d?)(?![\d-])"),
+    re.compile(r"(?<![\d-])(?P<m>\d\d?)[-/](?P<d>\d\d?)[-/](?P<y>\d{4})(?![\d-])"),
+    re.compile(
+        rf"\b(?P<d>\d\d?)(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH_NAME})\.?,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.I
+    ),
+    re.compile(rf"\b(?P<m>{_MONTH_NAME})\.?\s+(?P<d>\d\d?)(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})\b", re.I),
+    re.compile(rf"\b(?P<m>{_MONTH_NAME})\.?,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.I),
+    re.compile(r"(?<![\d-])(?P<y>\d{4})-(?P<m>\d\d)(?![\d-])"),
+    re.compile(r"(?<![\w-])(?P<y>[12]\d{3})(?![\w-])"),
+)
+_BEFORE = re.compile(r"\b(?:before|prior to|earlier than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+_AFTER = re.compile(r"\b(?:after|later than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+_ASKED = re.compile(
+    r"\b(?:when|point in time|start(?:ing)? time|end(?:ing)? time|start date|end date"
+    r"|(?:what|which)\s+(?:\w+\s+)?(?P<unit>year|month|day|date|time)|the (?:date|year) )\b",
+    re.IGNORECASE,
+)
+_END = re.compile(
+    r"\b(?:end|ends|ended|ending|leave|leaves|leaving|left|until|till|stop\w*|finish\w*|over)\b", re.IGNORECASE
+)
+_FIRST = re.compile(r"\b(?:first|earliest)\b", re.IGNORECASE)
+_LAST = re.compile(r"\b(?:last|latest|most recent(?:ly)?)\b", re.IGNORECASE)
+_NOW = re.compile(r"\b(?:now|today|current(?:ly)?)\b", re.IGNORECASE)
+_BEGAN = re.compile(r"\b(?:start\w*|beg[aiu]n\w*|since|became|becoming)\b", re.IGNORECASE)
+_UNITS = {"year": 1, "month": 2}  # parts of a date
+
+
+class Moment(NamedTuple):
+    """One fact of a result: its name, when it holds, and how that is written."""
+
+    name: str
+    span: Span
+    text: str
+
+
+class Timing(NamedTuple):
+    """What a question says about times."""
+
+    asks: bool = False  # for the time itself
+    parts: int = 3  # of its date: year, month, day
+    end: bool = False  # for the end of it
+    order: int = 0  # -1: the first is meant, 1: the last
+    limit: TimeFilter | None = None
+    edge: int = 0  # within which -1: it began, 1: it ended
+
+    @property
+    def tells(self) -> bool:
+        """False if nothing is said that chooses among results."""
+        return self.asks or self.order != 0 or self.limit is not None
+
+
+@lru_cache(maxsize=1024)
+def read_timing(text: str) -> Timing:
+    """What a question says about times.
+
+    >>> read_timing("In which month did Iraq first visit China?")
+    Timing(asks=True, parts=2, end=False, order=-1, limit=None, edge=0)
+    >>> read_timing("Who visited China on 16 May 2008?").limit == parse_filter("2008-05-16")
+    True
+    >>> read_timing("Who visited China after May 2008?").limit == parse_filter("after 2008-05")
+    True
+    >>> read_timing("Who visited China?").tells
+    False
+    """
+    limit = _limit(text)
+    asked = None if limit else _ASKED.search(text)
+    parts = _UNITS.get((asked["unit"] or "").lower(), 3) if asked else 3
+    now = limit is None and _NOW.search(text) is not None
+    order = -1 if _FIRST.search(text) else 1 if now or _LAST.search(text) else 0
+    ends = _END.search(text) is not None
+    edge = 0 if limit is None or limit.inside else 1 if ends else -1 if _BEGAN.search(text) else 0
+    return Timing(asked is not None, parts, asked is not None and ends, order, limit, edge)
+
+
+def _limit(text: str) -> TimeFilter | None:
+    for form in _DATES:
+        found = form.search(text)
+        if found is None:
+            continue
+        groups = found.groupdict()
+        parts = [groups["y"]]
+        month = groups.get("m")
+        if month:
+            number = int(month) if month.isdigit() else _MONTH[month[:3].lower()]
+            parts += [f"{number:02}"] if number else []
+            day = int(groups.get("d") or 0)
+            parts += [f"{day:02}"] if number and day else []
+        before = text[: found.start()]
+        word = "before " if _BEFORE.search(before) else "after " if _AFTER.search(before) else ""
+        return parse_filter(word + "-".join(parts))
+    return None
+
+
+def moments_of(found: Observation, names: Collection[str]) -> list[Moment]:
+    """The dated facts of those results that are among ``names``."""
+    return [
+        Moment(name, span, text)
+        for name, texts in zip(found.names, found.times, strict=False)
+        if name in names
+        for text in texts
+        if (span := parse_span(text)) is not None
+    ]
+
+
+def meant(question: Question, timing: Timing, moments: Sequence[Moment], others: Collection[str]) -> list[Moment]:
+    """Those of ``moments`` that the question means; all of them if it says nothing that tells them apart.
+
+    ``others`` are the topics that they are not results of. Where a time is asked for, results that are topics are
+    meant, or those that have most words in common with the question.
+    """
+    kept = _beside(question, moments)
+    if timing.limit is not None:
+        kept = [each for each in kept if _holds(each, timing.limit, timing.edge)] or [
+            each for each in kept if _holds(each, timing.limit)
+        ]
+    if timing.asks:
+        kept = [each for each in kept if each.name in others] or _alike(question, kept)
+    if timing.order and kept:
+        edges = [each.span[0] for each in kept]
+        edge = min(edges) if timing.order < 0 else max(edges)
+        kept = [each for each in kept if each.span[0] == edge]
+    return kept or list(moments)
+
+
+def _holds(moment: Moment, limit: TimeFilter, edge: int = 0) -> bool:
+    start, slash, end = moment.text.partition("/")
+    span = moment.span
+    if edge:
+        span = parse_date(end if edge > 0 and slash else start) or UNDATED
+    if limit.inside:
+        return limit.low <= span[0] and span[1] <= limit.high
+    return span[0] <= limit.high and span[1] >= limit.low
+
+
+def _beside(question: Question, moments: Sequence[Moment]) -> list[Moment]:
+    """Those before or after one that the question names: "before China", "after Boris Johnson"."""
+    text = f" {fold(question.text)} "
+    for name in sorted({each.name for each in moments}, key=len, reverse=True):
+        found = re.search(rf"\b(before|after)\s+(?:the\s+)?{re.escape(fold(name))}(?!\w)", text)
+        if found is None:
+            continue
+        others = [each for each in moments if each.name != name]
+        starts = [each.span[0] for each in moments if each.name == name]
+        if found[1] == "before":
+            return [each for each in others if each.span[0] < max(starts)]
+        return [each for each in others if each.span[0] > min(starts)]
+    return list(moments)
+
+
+def _alike(question: Question, moments: Sequence[Moment]) -> list[Moment]:
+    """Those whose names have most words in common with the question."""
+    words = word_stems(" ".join(question_words(question)))
+    shared = {name: len(words & word_stems(name)) for name in {each.name for each in moments}}
+    most = max(shared.values(), default=0)
+    return [each for each in moments if shared[each.name] == most]
+
+
+def dates(timing: Timing, moments: Sequence[Moment]) -> list[str]:
+    """When the moments begin, or end, as exactly as is asked for; each date once.
+
+    >>> dates(Timing(asks=True, parts=1), [Moment("A", (0, 0), "1970-01-01/1971"), Moment("B", (0, 0), "1969")])
+    ['1970', '1969']
+    >>> dates(Timing(asks=True, end=True), [Moment("A", (0, 0), "1970-01-01/1971")])
+    ['1971']
+    """
+    found = []
+    for each in moments:
+        start, slash, end = each.text.partition("/")
+        edge = end if timing.end and slash else start
+        if edge and edge[0] != "-":
+            found.append("-".join(edge.split("-")[: timing.parts]))
+    return list(dict.fromkeys(found))

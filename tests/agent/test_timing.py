@@ -1,0 +1,150 @@
+"""What a question says about times, and which dated results it means by that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from episode_parts import answer, ask, play
+from set_episodes import named
+
+from kgr1.agent.claim import supports
+from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing
+from kgr1.graph.store import GraphStore
+from kgr1.graph.temporal import UNDATED, parse_filter, parse_span
+from kgr1.types import STEP, Episode, Observation, Query
+
+VISITS = [
+    ("Straw", "visit", "Iraq", "2005-03-01", "2005-03-01"),
+    ("China", "visit", "Iraq", "2006-07-02", "2006-07-02"),
+    ("Egypt", "visit", "Iraq", "2007-01-05", "2007-01-05"),
+    ("Bush", "visit", "Iraq", "2007-09-03", "2007-09-03"),
+    ("Bush", "visit", "Iraq", "2008-12-14", "2008-12-14"),
+    ("Straw", "office", "Foreign Secretary", "2001", "2006"),
+    ("Straw", "office", "Home Secretary", "1997", "2001"),
+    ("Straw", "born in", "Buckhurst Hill", "", ""),
+]
+WHO = [ask('get_head_relations("Iraq")'), ask('get_head_entities("Iraq", "visit")'), answer('["*"]')]
+OFFICE = [ask('get_tail_relations("Straw")'), ask('get_tail_entities("Straw", "office")'), answer('["*"]')]
+
+
+def played(text: str, *topics: str, walk: list[str] = WHO, **agent: Any) -> Episode:
+    settings = {"sets": True, "max_turns": 5, "observation_tokens": 5000, "comparisons": True, **agent}
+    spans = [parse_span(start, end) or UNDATED for *_, start, end in VISITS]
+    graph = GraphStore.from_triples([row[:3] for row in VISITS], spans=spans)
+    return play(walk, on=graph, question=named(*topics, text=text), **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("Who visited Iraq on 16 May 2006?", "2006-05-16"),
+        ("Who visited Iraq on may 16th, 2006?", "2006-05-16"),
+        ("Who visited Iraq in nov of 2010?", "2010-11"),
+        ("Who visited Iraq in May 2008?", "2008-05"),
+        ("what is office of Straw that is start time is 1920-5-3", "1920-05-03"),
+        ("what is award of Straw that is point in time is 1947-0-0", "1947"),
+        ("on 12-28-1836, who visited Iraq", "1836-12-28"),
+        ("Who visited Iraq before November 2015?", "before 2015-11"),
+        ("After 2014, who visited Iraq?", "after 2014"),
+        ("Who visited Iraq prior to the year 2014?", "before 2014"),
+        ("who visited Iraq 2012", "2012"),
+        ("Who visited Iraq?", None),
+        ("Who has 20123 seats?", None),
+        ("Who came on 31-31-2010?", None),
+    ],
+)
+def test_dates_are_read_as_people_write_them(text: str, limit: str | None) -> None:
+    assert read_timing(text).limit == (None if limit is None else parse_filter(limit))
+
+
+@pytest.mark.parametrize(
+    ("text", "asks", "parts", "end"),
+    [
+        ("When did Straw take office?", True, 3, False),
+        ("In which month did China visit Iraq?", True, 2, False),
+        ("what year did Straw leave office", True, 1, True),
+        ("what is the end time for Straw has office as Home Secretary", True, 3, True),
+        ("on which date was Straw born", True, 3, False),
+        ("Who was in office when it was 2003?", False, 3, False),  # the time is given
+        ("Where was Straw born?", False, 3, False),
+    ],
+)
+def test_some_questions_ask_for_a_time(text: str, asks: bool, parts: int, end: bool) -> None:
+    assert read_timing(text)[:3] == (asks, parts, end)
+
+
+def test_first_and_last_are_orders() -> None:
+    assert [read_timing(text).order for text in ("who came first", "the most recent visit", "who came")] == [-1, 1, 0]
+    assert not read_timing("who came").tells
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("Who visited Iraq?", {"Straw", "China", "Egypt", "Bush"}),
+        ("Who visited Iraq in 2007?", {"Egypt", "Bush"}),
+        ("Who visited Iraq after January 2007?", {"Bush"}),
+        ("Who visited Iraq before Egypt?", {"Straw", "China"}),
+        ("Before Egypt, who was the last to visit Iraq?", {"China"}),
+        ("After China, who visited Iraq first?", {"Egypt"}),
+        ("Who was the first to visit Iraq?", {"Straw"}),
+        ("When did Bush last visit Iraq?", {"2008-12-14"}),
+        ("In which year did Bush visit Iraq?", {"2007", "2008"}),
+        ("In which month did China visit Iraq?", {"2006-07"}),
+        ("Who visited Iraq in 1950?", {"Straw", "China", "Egypt", "Bush"}),  # nobody, so that it tells nothing
+    ],
+)
+def test_the_dates_of_facts_say_which_results_are_meant(text: str, answers: set[str]) -> None:
+    assert set(played(text, "Iraq").answers) == answers
+    assert set(played(text, "Iraq", comparisons=False).answers) == {"Straw", "China", "Egypt", "Bush"}
+
+
+def test_of_several_topics_the_time_is_that_of_their_fact() -> None:
+    episode = played("When was Straw in that office?", "Straw", "Foreign Secretary", walk=OFFICE)
+    assert episode.answers == ("2001",)
+    ended = played("When did Straw stop being that?", "Straw", "Home Secretary", walk=OFFICE)
+    assert ended.answers == ("2001",)
+    assert {(t.head, t.relation, t.tail) for t in supports(ended)[0]} == {("Straw", "office", "Home Secretary")}
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("what is office of Straw that is start time is 2001-6-8", {"Foreign Secretary"}),
+        ("what is office of Straw that is end time is 2001-6-8", {"Home Secretary"}),
+        ("which office did Straw have in 2001?", {"Foreign Secretary", "Home Secretary"}),
+        ("which office did Straw have before 2002?", {"Home Secretary"}),
+        ("which office did Straw get after 2000?", {"Foreign Secretary"}),
+        ("which office does Straw have now?", {"Foreign Secretary"}),
+    ],
+)
+def test_a_fact_may_hold_begin_or_end_at_a_time(text: str, answers: set[str]) -> None:
+    assert set(played(text, "Straw", walk=OFFICE).answers) == answers
+
+
+def test_the_facts_that_are_meant_are_shown_with_their_dates() -> None:
+    turn = played("Who visited Iraq in 2007?", "Iraq").turns[1]
+    assert turn.information.endswith("(Iraq, visit: Bush (2007-09-03), Egypt (2007-01-05)) (in both: Bush, Egypt)")
+
+
+def test_results_without_dates_are_left_as_they_are() -> None:
+    walk = [ask('get_tail_relations("Straw")'), ask('get_tail_entities("Straw", "born in")'), answer('["*"]')]
+    assert played("When was Straw born?", "Straw", walk=walk).answers == ("Buckhurst Hill",)
+
+
+def test_an_open_end_is_no_date() -> None:
+    spans = [Moment("A", parse_span(text) or (0, 0), text) for text in ("2001/", "/2002", "2003/2004")]
+    assert dates(Timing(asks=True), spans) == ["2001", "2003"]
+    assert dates(Timing(asks=True, end=True), spans) == ["2002", "2004"]
+    assert dates(Timing(asks=True), [Moment("A", (0, 0), "-0044-03-15")]) == []
+
+
+def test_names_that_share_most_words_are_meant_where_a_time_is_asked_for() -> None:
+    names = ("Nobel Prize in Economics", "Nobel Prize in Physics")
+    query = Query(operation=STEP[True], entity="Fogel", relation="award")
+    found = Observation(query=query, names=names, ids=names, times=(("1993",), ("1994", "x")), total=2)
+    moments = moments_of(found, names)
+    assert [each.text for each in moments] == ["1993", "1994"]
+    question = named("Fogel", text="when did Fogel get the economics prize")
+    assert [each.text for each in meant(question, read_timing(question.text), moments, ())] == ["1993"]
