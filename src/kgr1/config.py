@@ -95,7 +95,7 @@ class AgentSettings(Record):
         description="of whether a relation leads to something that has to do with another topic; 0 is off",
     )
     comparisons: bool = Field(
-        default=False, description="of what was found, take what a comparison in the question means"
+        default=False, description="of what was found, take what a comparison or a time in the question means"
     )
     abstain: bool = Field(default=False, description="withhold answers that no shown fact leads to")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="withhold answers that are less sure; 0 is off")
