@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kgr1.agent.connection import MOST_LINKED
 from kgr1.graph.temporal import parse_date
-from kgr1.graph.words import question_words, word_stems
+from kgr1.graph.words import question_words, short_name, word_stems
 from kgr1.types import STEP, Observation, Query, Question
 
 DAYS = 365.2425
@@ -105,7 +105,7 @@ def compare(
             )
     several = {relation: of for relation, of in numbers.items() if 2 * len(of) > len(found)}
     words = word_stems(" ".join(question_words(question)))
-    shared = {relation: len(words & word_stems(_short(relation))) for relation in several}
+    shared = {relation: len(words & word_stems(short_name(relation))) for relation in several}
     best = max(several, key=lambda relation: (shared[relation], len(several[relation])), default=None)
     if best is None or not (shared[best] or (comparison.of_times and len(several) == 1)):
         return []
@@ -123,8 +123,3 @@ def compare(
         for name in found
         if name in chosen
     ]
-
-
-def _short(relation: str) -> str:
-    """A relation without what it is a relation of: ``sports.sports_team.founded`` is founded."""
-    return " ".join(part.rpartition(".")[2].replace("_", " ") for part in relation.split("/"))

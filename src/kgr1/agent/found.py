@@ -67,6 +67,12 @@ def find(topics: Sequence[str], turns: Iterable[Turn]) -> Found:
     return Found(tuple(chosen), tuple(chosen.values()), bool(common) or linked)
 
 
+def told(turns: Sequence[Turn]) -> set[str]:
+    """The relations by which what is found after ``turns`` was singled out; to follow them from there tells nothing."""
+    last = next((turn for turn in reversed(turns) if changes(turn)), None)
+    return set() if last is None else {neutralise(fact.query.relation or "") for fact in last.linked}
+
+
 def done(topics: Collection[str], turns: Iterable[Turn]) -> set[str]:
     """Those of ``topics`` that something was asked about, or said of beside something else."""
     names: set[str] = set()

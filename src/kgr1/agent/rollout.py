@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
-from kgr1.agent.found import Found, changes, find, find_for
+from kgr1.agent.found import Found, changes, find, find_for, told
 from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.ledger import Ledger
 from kgr1.agent.observe import Asked, Observer, Shown
@@ -239,7 +239,13 @@ class _Loop:
         query = Query(operation=Operation.GET_TAIL_RELATIONS, entity=FOUND, graph_id=self.question.graph_id)
         asked = await self.observer.ask(query, find_for(query, self.question.topics, self.turns))
         lists = [found for found in (asked.observation, *asked.beside) if found.ok]
-        return tuple((found.query.operation.outgoing, name) for found in lists for name in found.names[:MOST_AHEAD])
+        known = told(self.turns)
+        return tuple(
+            (found.query.operation.outgoing, name)
+            for found in lists
+            for name in found.names[:MOST_AHEAD]
+            if neutralise(name) not in known
+        )
 
     def _common(self, turn: Turn, asked: Asked, links: Sequence[Observation]) -> tuple[str, ...]:
         """What the results from several topics have in common behind this one, all of which counts as shown."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
-from kgr1.agent.found import changes, find
+from kgr1.agent.found import changes, find, told
 from kgr1.agent.grammar import ACTION_TOKENS, THINK, THINK_END, THOUGHT_CHARACTERS, call_end, literal, reserve, thinking
 from kgr1.agent.prior import Prior
 from kgr1.config import AgentSettings
@@ -64,6 +64,7 @@ class SetGrammar:
         self._thought = min(THOUGHT_CHARACTERS, CHARACTERS * max(agent.max_new_tokens - ACTION_TOKENS, 8))
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
+        known = told(turns)
         self._steps: dict[str, tuple[str, DirectedRelation | None]] = {}
         if not self._last:
             self._steps = {_listing(entity): (entity, None) for entity in entities if entity not in listed}
@@ -71,6 +72,7 @@ class SetGrammar:
                 query.to_text(): (entity, (way, relation))
                 for entity in entities
                 for way, relation in listed.get(entity, ())
+                if entity != FOUND or relation not in known
                 if (query := Query(operation=STEP[way], entity=entity, relation=relation)) not in asked or self._more
             }
 

@@ -3,9 +3,10 @@
 A small model that was taught a handful of sentences knows which of them comes, and not always what to put into it:
 after the mother of somebody's children was found, it goes on to a "daughter" that nobody asked for. So a sentence with
 :data:`CUE` in it is said with a word of the question only, and no word speaks for more hops than it stands in the
-question. All that can be said is weighed as a whole, like relations are; what the question does not ask for no longer
-speaks for going on. The number beside a sentence is added to its log-probability, before all of them are shared out
-anew: where ending and going on are equally likely, it can say which of them comes.
+question, nor for one where it names a fact by which results were singled out. All that can be said is weighed as a
+whole, like relations are; what the question does not ask for no longer speaks for going on. The number beside a
+sentence is added to its log-probability, before all of them are shared out anew: where ending and going on are equally
+likely, it can say which of them comes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from kgr1.graph.words import all_words, question_words
+from kgr1.graph.words import all_words, question_words, short_name, word_stems
 from kgr1.types import Question, Turn
 
 CUE = "{cue}"
@@ -35,7 +36,8 @@ def thoughts(sentences: Mapping[str, float], question: Question, turns: Sequence
     """
     left = Counter(all_words(question.text))
     left.subtract(_spoken_for(turns))
-    words = [word for word in question_words(question) if left[word] > 0]
+    told = word_stems(" ".join(short_name(fact.query.relation or "") for turn in turns for fact in turn.linked))
+    words = [word for word in question_words(question) if left[word] > 0 and word[:5] not in told]
     result: dict[str, float] = {}
     for sentence, logit in sentences.items():
         for word in words if CUE in sentence else ("",):

@@ -126,7 +126,7 @@ async def _play(
     live: bool,
 ) -> list[Episode]:
     from kgr1.agent.rollout import run_episodes
-    from kgr1.cli.trace import Spectator
+    from kgr1.cli.trace import watch
     from kgr1.grpo.batch import episode_seed
 
     sampling = [
@@ -137,7 +137,7 @@ async def _play(
         return await run_episodes(
             [question] * runs,
             graph,
-            Spectator(policy) if live else policy,
+            watch(policy) if live else policy,
             agent=settings.agent,
             sampling=sampling,
             samples=range(runs),

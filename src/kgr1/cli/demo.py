@@ -162,11 +162,11 @@ def _show(model: str, questions: Sequence[Question], graph: KnowledgeGraph, sett
 
     from kgr1.agent.rollout import run_episode
     from kgr1.cli.loading import load_policy
-    from kgr1.cli.trace import Spectator, print_answers
+    from kgr1.cli.trace import print_answers, watch
 
     question = next((q for q in questions if q.hops == 2 and q.kind == "chain"), questions[0])
     out.print(Text.assemble(("Question: ", "dim"), styled(question.text)))
-    policy = Spectator(load_policy(model, max_rows=1))
+    policy = watch(load_policy(model, max_rows=1))
     episode = asyncio.run(run_episode(question, graph, policy, agent=settings.agent, sampling=settings.sampling))
     print_answers([episode])
     gold = ", ".join(answer.label for answer in question.answers)

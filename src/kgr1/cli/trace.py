@@ -12,6 +12,7 @@ from kgr1.cli.console import one_line, out, safe_json, styled
 if TYPE_CHECKING:
     from kgr1.agent.claim import Claim, Doubt
     from kgr1.agent.policy import Generation, Grammar, Policy, Session
+    from kgr1.agent.prior import Meaning, Ranker
     from kgr1.config import AgentSettings, SamplingSettings
     from kgr1.types import Episode, Question, Triple
 
@@ -46,24 +47,34 @@ def print_information(text: str) -> None:
         out.print(Text.assemble(_INDENT, styled(line, "dim")))
 
 
-class Spectator:
-    """A policy that plays another one's part and prints every turn as soon as it is there."""
+def watch(policy: Policy) -> Policy:
+    """A policy that plays another one's part, its ranker included, and prints every turn as soon as it is there."""
+    from kgr1.agent.prior import Ranked
 
+    return _RankedSpectator(policy, policy.ranker, policy.meaning) if isinstance(policy, Ranked) else _Spectator(policy)
+
+
+class _Spectator:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     @property
     def name(self) -> str:
-        """See :class:`kgr1.agent.policy.Policy`."""
         return self._policy.name
 
     def count_tokens(self, text: str) -> int:
-        """See :class:`kgr1.agent.policy.Policy`."""
         return self._policy.count_tokens(text)
 
     async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> Session:
-        """See :class:`kgr1.agent.policy.Policy`."""
         return _WatchedSession(await self._policy.open(prompt, question, sampling))
+
+
+class _RankedSpectator(_Spectator):
+    """One of a policy that can have a ranker, whose opinion is heard as it is where nobody looks on."""
+
+    def __init__(self, policy: Policy, ranker: Ranker | None, meaning: Meaning) -> None:
+        super().__init__(policy)
+        self.ranker, self.meaning = ranker, meaning
 
 
 class _WatchedSession:

@@ -39,3 +39,12 @@ def all_words(text: str) -> list[str]:
 def word_stems(text: str) -> set[str]:
     """Words cut to five letters: "language" and "languages" are the same then, "born" and "birth" are not."""
     return {word[:5] for word in re.findall(r"[^\W_]{3,}", text.casefold())}
+
+
+def short_name(relation: str) -> str:
+    """The words of a relation without those of what it is a relation of.
+
+    >>> short_name("sports.sports_team.date_founded"), short_name("education.school.head/person"), short_name("born in")
+    ('date founded', 'head person', 'born in')
+    """
+    return " ".join(part.rpartition(".")[2].replace("_", " ") for part in relation.split("/"))
