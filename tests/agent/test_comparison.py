@@ -138,6 +138,15 @@ def test_the_answer_is_what_the_comparison_means(text: str, answers: set[str]) -
     assert set(played(text, comparisons=False).answers) == {"Badalona", "Zaragoza", "Valencia", "Nameless"}
 
 
+def test_a_topic_compares_nothing() -> None:
+    rows = [(head.replace("Spain", "Last Order"), relation, tail) for head, relation, tail in CLUBS]
+    walk = [call.replace("Spain", "Last Order") for call in WALK]
+    settings = {"sets": True, "max_turns": 5, "observation_tokens": 5000, "comparisons": True}
+    question = named("Last Order", text="Which clubs did last order found?")
+    episode = play(walk, on=GraphStore.from_triples(rows), question=question, **settings)
+    assert len(episode.answers) == 4
+
+
 def test_the_facts_that_it_goes_by_are_shown_and_are_evidence() -> None:
     episode = played("Which club of Spain was founded before 1940?")
     assert episode.turns[1].information.endswith("(1930, sports.team.founded: Badalona) (in both: Badalona)")

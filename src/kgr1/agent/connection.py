@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kgr1.graph.words import text_without_topics
 from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Query, Question
 
 MOST_LINKED = 20
@@ -38,7 +39,7 @@ def values(question: Question) -> list[str]:
     >>> values(Question(id="1", text="Which club of Spain was founded after 1930?", topics=("Spain",), answers=()))
     []
     """
-    found = [match["value"] for match in _VALUE.finditer(question.text) if not match["than"]]
+    found = [match["value"] for match in _VALUE.finditer(text_without_topics(question)) if not match["than"]]
     return [value for value in found if not any(value in topic for topic in question.topics)]
 
 

@@ -18,6 +18,7 @@ from kgr1.agent.retrieve import Retriever
 from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
+from kgr1.graph.words import text_without_topics
 from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Query, Question, Turn
 
 MOST_RELATIONS = 50
@@ -38,7 +39,7 @@ class Scout:
 
     def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
         self.connection: Connection | None = None
-        self.timing = read_timing(question.text) if agent.comparisons else Timing()
+        self.timing = read_timing(text_without_topics(question)) if agent.comparisons else Timing()
         self._agent = agent
         self._question = question
         self._execute = retriever.execute
@@ -125,7 +126,7 @@ class Scout:
 
     async def _compared(self, members: Mapping[str, str]) -> list[Observation]:
         """The facts that say which of what was found are meant by a comparison."""
-        comparison = find_comparison(self._question.text) if self._agent.comparisons else None
+        comparison = find_comparison(text_without_topics(self._question)) if self._agent.comparisons else None
         if comparison is None or not 1 < len(members) <= MOST_COMPARED:
             return []
         ways = (Operation.GET_TAIL_RELATIONS,)

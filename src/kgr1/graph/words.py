@@ -27,6 +27,17 @@ def question_words(question: Question) -> list[str]:
     return [word for word in words if word not in topics and word not in STOPWORDS]
 
 
+def text_without_topics(question: Question) -> str:
+    """The text of a question with a blank in the place of each topic that stands in it.
+
+    >>> text_without_topics(Question(id="1", text="who directed Before Sunset?", topics=("before sunset",), answers=()))
+    'who directed  ?'
+    """
+    names = sorted(question.topics, key=len, reverse=True)
+    named = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names if name)
+    return re.sub(named, " ", question.text, flags=re.IGNORECASE) if named else question.text
+
+
 def all_words(text: str) -> list[str]:
     """Every word of three letters or more, in lower case.
 
