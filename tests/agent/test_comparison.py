@@ -12,6 +12,7 @@ from set_episodes import Rows, named
 
 from kgr1.agent.claim import supports
 from kgr1.agent.comparison import Comparison, compare, find_comparison, number_of
+from kgr1.agent.thoughts import thoughts
 from kgr1.graph.store import GraphStore
 from kgr1.types import STEP, Episode, Observation, Query
 
@@ -153,3 +154,12 @@ def test_the_facts_that_it_goes_by_are_shown_and_are_evidence() -> None:
     assert {(t.head, t.relation, t.tail) for t in supports(episode)[0]} >= {("Spain", "club", "Badalona")}
     (fact,) = episode.turns[1].linked
     assert [(t.head, t.relation, t.tail) for t in fact.triples(1)] == [("Badalona", "sports.team.founded", "1930")]
+
+
+def test_words_that_name_what_was_compared_speak_for_no_hop() -> None:
+    question = named("Spain", text="Which clubs of Spain were founded before 1990?")
+    turns = played(question.text).turns[:2]
+    assert turns[1].linked
+    said = thoughts({'On to "{cue}".': 0.0}, question, turns)
+    assert list(said) == ['On to "clubs".', 'On to "before".']
+    assert 'On to "founded".' in thoughts({'On to "{cue}".': 0.0}, question, turns[:1])

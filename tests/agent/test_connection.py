@@ -226,8 +226,12 @@ def test_a_walk_goes_on_from_what_is_linked() -> None:
     further = [*WALK[:2], ask('get_tail_relations("*")'), ask('get_tail_entities("*", "in")'), answer('["*"]')]
     episode, policy = played(further, named("Brees", "Exponent"))
     assert episode.answers == ("Indiana",)
-    # What was linked is done with, so that nothing more is expected of its relations.
+    # What was linked is done with, so that nothing more is expected of its relations, and how it was is not asked.
     assert policy.told[3]['get_tail_entities("*", "in")'] == 0.0
+    assert 'get_tail_entities("*", "founded")' in policy.told[3]
+    assert not [query for query in policy.told[3] if query.startswith("get_head_entities") and "paper of" in query]
+    apart, _ = played(further, named("Brees"))
+    assert "in: paper of, studied at, works at" in apart.turns[2].information
 
 
 def test_relations_that_lead_to_another_topic_are_expected() -> None:

@@ -12,6 +12,7 @@ from cli_process import Run
 from rich.console import Console
 
 from kgr1.agent.policy import ScriptedPolicy
+from kgr1.agent.prior import Ranked
 from kgr1.agent.rollout import run_episode
 from kgr1.cli import console, loading, trace
 from kgr1.config import AgentSettings, SamplingSettings
@@ -68,6 +69,16 @@ def test_the_way_and_the_facts_are_shown(run: Run, family: Path) -> None:
         "=> Zoe",
         "   no fact that the graph showed leads to it",
     ]
+
+
+def test_who_looks_on_changes_nothing_about_who_is_asked() -> None:
+    class Advised(ScriptedPolicy):
+        ranker, meaning = "a ranker", "a meaning"
+
+    watched = trace.watch(Advised(TURNS))
+    assert isinstance(watched, Ranked)
+    assert (watched.ranker, watched.meaning) == ("a ranker", "a meaning")
+    assert not isinstance(trace.watch(ScriptedPolicy(TURNS)), Ranked)
 
 
 @pytest.mark.usefixtures("scripted")
