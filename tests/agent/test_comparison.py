@@ -64,7 +64,16 @@ def test_what_a_question_compares(text: str, expected: Comparison | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("1930", 1930.0), ("31,290", 31290.0), ("-3.5", -3.5), ("m.0x1", None), ("1930 Cup", None)]
+    ("name", "number"),
+    [
+        ("1930", 1930.0),
+        ("31,290", 31290.0),
+        ("-3.5", -3.5),
+        ("m.0x1", None),
+        ("1930 Cup", None),
+        ("nan", None),
+        ("Infinity", None),
+    ],
 )
 def test_numbers_are_read_off_names(name: str, number: float | None) -> None:
     assert number_of(name) == number

@@ -76,7 +76,7 @@ def test_some_questions_ask_for_a_time(text: str, asks: bool, parts: int, end: b
 
 def test_first_and_last_are_orders() -> None:
     assert [read_timing(text).order for text in ("who came first", "the most recent visit", "who came")] == [-1, 1, 0]
-    assert not read_timing("who came").tells
+    assert read_timing("who came") == Timing()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,18 @@ def test_the_facts_that_are_meant_are_shown_with_their_dates() -> None:
 def test_results_without_dates_are_left_as_they_are() -> None:
     walk = [ask('get_tail_relations("Straw")'), ask('get_tail_entities("Straw", "born in")'), answer('["*"]')]
     assert played("When was Straw born?", "Straw", walk=walk).answers == ("Buckhurst Hill",)
+
+
+def test_a_result_without_a_date_stays_where_nothing_is_said_of_times() -> None:
+    spans = [parse_span("2001") or UNDATED, UNDATED]
+    graph = GraphStore.from_triples([("Straw", "office", "Secretary"), ("Straw", "office", "Leader")], spans=spans)
+    settings = {"sets": True, "observation_tokens": 5000, "comparisons": True}
+    for text, answers in (
+        ("which offices had Straw?", {"Secretary", "Leader"}),
+        ("and in 2001?", {"Secretary", "Leader"}),
+    ):
+        episode = play(OFFICE, on=graph, question=named("Straw", text=text), **settings)
+        assert set(episode.answers) == answers
 
 
 def test_an_open_end_is_no_date() -> None:

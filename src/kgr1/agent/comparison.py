@@ -29,6 +29,7 @@ _TIMES = re.compile(
     r"\b(?:before|after|since|prior|earl|later?\b|latest|first|oldest|last\b|newest|recent)", re.IGNORECASE
 )
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_WRITTEN = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _YEAR = re.compile(r"(?<!\d)\d{3,4}(?!\d)")
 
 
@@ -81,10 +82,9 @@ def number_of(name: str) -> float | None:
     >>> number_of("31,290"), number_of("1930"), round(number_of("1930-07-01"), 1), number_of("Spain")
     (31290.0, 1930.0, 1930.5, None)
     """
-    try:
+    if _WRITTEN.fullmatch(name):
         return float(name.replace(",", ""))
-    except ValueError:
-        days = parse_date(name)
+    days = parse_date(name)
     return None if days is None else 1970 + days[0] / DAYS
 
 
@@ -98,11 +98,10 @@ def compare(
     """
     numbers: dict[str, dict[str, tuple[float, str]]] = {}
     for fact in facts:
-        values = [(number, name) for name in fact.names if (number := number_of(name)) is not None]
+        values = [(value, name) for name in fact.names if (value := number_of(name)) is not None]
         if fact.query.operation.outgoing and values:
-            numbers.setdefault(fact.query.relation or "", {})[fact.query.entity] = (min if comparison.less else max)(
-                values
-            )
+            number = (min if comparison.less else max)(values)
+            numbers.setdefault(fact.query.relation or "", {})[fact.query.entity] = number
     several = {relation: of for relation, of in numbers.items() if 2 * len(of) > len(found)}
     words = word_stems(" ".join(question_words(question)))
     shared = {relation: len(words & word_stems(short_name(relation))) for relation in several}

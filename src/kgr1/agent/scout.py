@@ -78,8 +78,8 @@ class Scout:
         members = dict(zip(found.names, found.ids, strict=True))
         links = await self._connected(members, turns)
         if links:
-            meant = {name for link in links for name in link.names}
-            members = {name: key for name, key in members.items() if name in meant}
+            linked = {name for link in links for name in link.names}
+            members = {name: key for name, key in members.items() if name in linked}
         told = self._dated(turns[-1], members) or await self._compared(members)
         return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
 
@@ -97,9 +97,10 @@ class Scout:
         if result is None or result.query.entity == FOUND:
             return []
         times: dict[str, list[str]] = {}
-        for moment in self._meant(turn, members):
+        for moment in (chosen := self._meant(turn, members)):
             times.setdefault(moment.name, []).append(moment.text)
-        if not 0 < len(times) <= MOST_LINKED or len(times) == len(members):
+        told_apart = 0 < len(chosen) < len(moments_of(result, members)) and len(times) < len(members)
+        if not told_apart or len(times) > MOST_LINKED:
             return []
         ids, texts = tuple(members[name] for name in times), tuple(map(tuple, times.values()))
         return [result.model_copy(update={"names": tuple(times), "ids": ids, "times": texts})]
