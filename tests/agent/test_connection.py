@@ -148,7 +148,7 @@ def test_all_facts_of_the_topics_are_looked_up() -> None:
 
 def test_one_topic_costs_nothing_unless_a_number_is_named() -> None:
     scout, ledger = begun(named("Brees"), STUDIES)
-    assert scout.connection == Connection()
+    assert scout.connection is None
     assert ledger.graph_calls == 0
     scout, ledger = begun(named("Brees", text="Where did Brees study that opened in 1869 or 1870?"), STUDIES)
     assert scout.connection is not None
@@ -256,6 +256,14 @@ def test_relations_that_lead_to_another_topic_are_expected() -> None:
     alone = [*STUDIES, ("Dated", "kind of", "relation")]
     _, policy = played(turns, named("Brees", "Exponent", "Dated"), alone)
     assert policy.told[0]['get_tail_relations("Dated")'] == 0.0
+
+
+@pytest.mark.parametrize("topics", [("Brees",), ("Brees", "Exponent")])
+def test_where_no_topic_is_left_a_list_costs_nothing_more(topics: tuple[str, ...]) -> None:
+    with_list = [*WALK[:2], ask('get_tail_relations("*")'), answer('["*"]')]
+    listing, plain = (played(walk, named(*topics))[0] for walk in (with_list, WALK))
+    members = len(plain.answers)
+    assert listing.usage.graph_calls == plain.usage.graph_calls + 2 * members
 
 
 @pytest.mark.parametrize("agent", [{"guided": False}, {"sets": False}, {"connection_weight": 0.0}])

@@ -69,7 +69,7 @@ def find(topics: Sequence[str], turns: Iterable[Turn]) -> Found:
 
 def told(turns: Sequence[Turn]) -> set[str]:
     """The relations by which what is found after ``turns`` was singled out; to follow them from there tells nothing."""
-    last = next((turn for turn in reversed(turns) if changes(turn)), None)
+    last = last_found(turns)
     return set() if last is None else {neutralise(fact.query.relation or "") for fact in last.linked}
 
 
@@ -90,6 +90,11 @@ def find_for(query: Query, topics: Sequence[str], turns: Sequence[Turn]) -> Foun
 def changes(turn: Turn) -> bool:
     """True if a turn showed entities, so that ``*`` stands for something else after it."""
     return bool(turn.shown_entities)
+
+
+def last_found(turns: Sequence[Turn]) -> Turn | None:
+    """The last turn that showed entities; None before there is one."""
+    return next((turn for turn in reversed(turns) if changes(turn)), None)
 
 
 def _shown(turn: Turn) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from kgr1.agent.comparison import compare, find_comparison
 from kgr1.agent.connection import MOST_LINKED, Connection, narrow, values
-from kgr1.agent.found import MAX_MEMBERS, changes, done, find, find_for
+from kgr1.agent.found import MAX_MEMBERS, done, find, find_for, last_found
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
@@ -48,15 +48,19 @@ class Scout:
         """Look up the facts of the topics and of the numbers in the question, where these are several."""
         named = [*dict.fromkeys([*self._question.topics, *values(self._question)])]
         facts: dict[str, dict[DirectedRelation, Observation]] = {}
-        for fact in await self._facts(named) if len(named) > 1 else ():
+        if len(named) < 2:
+            return  # what connects one topic with others is nothing to look for
+        for fact in await self._facts(named):
             hop = fact.query.operation.outgoing, neutralise(fact.query.relation or "")
             facts.setdefault(neutralise(fact.query.entity), {})[hop] = fact
         self.connection = Connection(facts, to_topics=self.timing.asks)
 
     async def look_around(self, turns: Sequence[Turn]) -> None:
-        """Look up what the relations of what was found lead to, if the last turn lists them."""
+        """Look up what the relations of what was found lead to, if the last turn lists them and a topic is left."""
         query = turns[-1].query
-        if not self.connection or not query or query.operation.returns_entities or query.entity != FOUND:
+        if self.connection is None or not query or query.operation.returns_entities or query.entity != FOUND:
+            return
+        if done(self.connection.facts, turns).issuperset(self.connection.facts):
             return
         members = find_for(query, self._question.topics, turns).names[:MAX_MEMBERS]
         steps = [
@@ -87,7 +91,7 @@ class Scout:
         """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
         if not self.timing.asks:
             return []
-        last = next((turn for turn in reversed(turns) if changes(turn)), None)
+        last = last_found(turns)
         found = find(self._question.topics, turns).names
         return [] if last is None else dates(self.timing, self._meant(last, found))
 
