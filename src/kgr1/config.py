@@ -94,6 +94,12 @@ class AgentSettings(Record):
         ge=0,
         description="of whether a relation leads to something that has to do with another topic; 0 is off",
     )
+    verifier_weight: float = Field(
+        default=0.0, ge=0, description="of the policy's verifier, which reads where relations lead; 0 is off"
+    )
+    verifier_onward: float = Field(
+        default=0.0, ge=0, description="of whether it takes what was found for what is to be gone on from; 0 is off"
+    )
     comparisons: bool = Field(
         default=False, description="of what was found, take what a comparison or a time in the question means"
     )
@@ -194,6 +200,17 @@ class RankerSettings(Record):
     seed: int = 0
 
 
+class VerifierSettings(Record):
+    """The verifier beside a policy (:mod:`kgr1.models.verifier`)."""
+
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=16, ge=1, description="cases per optimizer step")
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    held_out: float = Field(default=0.05, ge=0, lt=1, description="share of the questions that it is measured on")
+    seed: int = 0
+
+
 class EndpointSettings(Record):
     """A model behind HTTP (``--model http://...``)."""
 
@@ -241,6 +258,7 @@ class Settings(Record):
     reward: RewardSettings = RewardSettings()
     coldstart: ColdstartSettings = ColdstartSettings()
     ranker: RankerSettings = RankerSettings()
+    verifier: VerifierSettings = VerifierSettings()
     train: TrainSettings = TrainSettings()
     endpoint: EndpointSettings = EndpointSettings()
     baseline: BaselineSettings = BaselineSettings()

@@ -94,6 +94,14 @@ class FinishReason(StrEnum):
     LENGTH = "length"  # the token limit of the turn
 
 
+class Outcome(NamedTuple):
+    """What a hop leads to: its results in the order of their names, or the first of them, and how many there are."""
+
+    hop: DirectedRelation
+    names: tuple[str, ...]
+    total: int
+
+
 class Triple(NamedTuple):
     """One fact, by display names."""
 

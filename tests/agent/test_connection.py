@@ -162,7 +162,7 @@ def test_one_topic_costs_nothing_unless_a_number_is_named() -> None:
 class Ranked(ScriptedPolicy):
     """A policy that could have a ranker; it remembers what the grammar expects of queries."""
 
-    ranker = meaning = None
+    ranker = meaning = verifier = None
 
     def __init__(self, texts: list[str]) -> None:
         super().__init__(texts)

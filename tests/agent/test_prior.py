@@ -11,7 +11,7 @@ from set_episodes import FILMS, named, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
 from kgr1.agent.prior import Prior, walked
-from kgr1.agent.set_grammar import Ahead, SetGrammar
+from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.graph.store import GraphStore
 from kgr1.types import DirectedRelation, Episode, Question, StopReason, Turn
@@ -182,16 +182,15 @@ def test_going_on_has_a_weighed_score_of_its_own() -> None:
     assert len(meaning.ahead) == 2
 
 
-def test_only_thoughts_that_go_on_are_weighed_by_what_lies_ahead() -> None:
+def test_what_is_expected_in_an_episode_stands_in_for_the_prior() -> None:
     agent, turns = AgentSettings(sets=True, max_turns=9), turns_of(LIST, DIRECTOR)
-    prior = Prior(None, 0.0, named("Alien"), 0.0, Meant(), 0.0, 0.5)
     said = {"That was asked.": 1.0, "It goes on.": 0.25}
-    ahead = Ahead([(True, "born in")], {"It goes on."})
-    expected = [
-        SetGrammar(("Alien",), turns, agent, some, said, more).expected("<think>")
-        for some, more in ((prior, ahead), (prior, None), (None, ahead))
-    ]
-    assert expected == [[1.0, -1.25], [1.0, 0.25], [1.0, 0.25]]
+    prior = Prior(Asked(), 1.0, named("Alien"))
+    known = SetGrammar(("Alien",), turns, agent, prior, said, [None, 7.0])
+    assert known.expected("<think>") == [1.0, 0.25]
+    assert known.expected("<kg-query>") == [None, 7.0]
+    assert known.steps == [("*", None), ("Alien", (True, "actor"))]
+    assert SetGrammar(("Alien",), turns, agent, prior, said).expected("<kg-query>") == [None, 5.5]
 
 
 def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None:
@@ -219,6 +218,7 @@ class Ranked(ScriptedPolicy):
         super().__init__(WALK, "ranked")
         self.ranker = ranker
         self.meaning = Meant()
+        self.verifier = None
         self.told: list[list[float | None]] = []
         self.thoughts: list[list[float | None]] = []
 

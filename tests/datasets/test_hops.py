@@ -1,4 +1,4 @@
-"""Which choices an expert made: what was listed, what it took, and which way led there."""
+"""Which choices an expert made: what was listed, what it took, which way led there, and what it knew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_graphs import FAMILY
 
 from kgr1.datasets.expert import Habits, expert_steps
-from kgr1.datasets.hops import Choice, choices
+from kgr1.datasets.hops import Choice, Followed, choices, followed
 from kgr1.datasets.steps import Step
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.store import GraphStore
@@ -25,13 +25,21 @@ def question_of(path: Sequence[str], answers: Sequence[str], topics: Sequence[st
     return question.model_copy(update=more)
 
 
-def made(question: Question, graph: KnowledgeGraph, *, seed: int = 0, recovery: bool = False) -> list[Choice]:
+def walk(question: Question, graph: KnowledgeGraph, *, seed: int = 0, recovery: bool = False) -> list[Step]:
     steps = expert_steps(
         question, graph, random.Random(seed), max_turns=12, habits=Habits(sets=True), recovery=recovery
     )
     assert steps is not None
     assert any(step.mistake for step in steps) is recovery
-    return list(choices([(question, steps)], graph))
+    return steps
+
+
+def made(question: Question, graph: KnowledgeGraph, *, seed: int = 0, recovery: bool = False) -> list[Choice]:
+    return list(choices([(question, walk(question, graph, seed=seed, recovery=recovery))], graph))
+
+
+def known(question: Question, graph: KnowledgeGraph) -> list[Followed]:
+    return list(followed([(question, walk(question, graph))], graph))
 
 
 def around(rows: Rows, *entities: str) -> set[DirectedRelation]:
@@ -86,6 +94,56 @@ def test_another_topic_begins_anew(family: GraphStore) -> None:
     ]
 
 
+def test_a_hop_comes_with_what_the_expert_knew(family: GraphStore) -> None:
+    first, second = known(NATIONS, family)
+    relations = ((True, "parent"), (True, "spouse"), (True, "wrote"))
+    ada = frozenset({"Ada"})
+    assert first == Followed(NATIONS, ((),), ("Ada",), ada, relations, (True, "parent"), goes_on=True)
+    relations = ((True, "nationality"), (True, "wrote"), (False, "parent"))
+    way = ((True, "parent"),)
+    assert second == Followed(NATIONS, (way,), ("Anne", "George"), ada, relations, (True, "nationality"), goes_on=False)
+
+
+WRITER = ((False, "about"), (False, "wrote"))
+"""From Engine to Ada and Luigi."""
+
+
+def test_before_another_topic_nobody_knows_whether_it_goes_on(family: GraphStore) -> None:
+    path = ("^about", "^wrote", "parent", "&", "parent")
+    found = known(question_of(path, ("Anne", "George"), ("Engine", "Ada")), family)
+    topics = frozenset({"Engine"}), frozenset({"Engine", "Ada"})
+    assert [(each.branches, each.here, each.asked, each.hop, each.goes_on) for each in found] == [
+        (((),), ("Engine",), topics[0], WRITER[0], True),
+        ((WRITER[:1],), ("Notes", "Sketch"), topics[0], WRITER[1], True),
+        ((WRITER,), ("Ada", "Luigi"), topics[0], (True, "parent"), None),
+        (((*WRITER, (True, "parent")), ()), ("Ada",), topics[1], (True, "parent"), False),
+    ]
+
+
+def test_a_hop_that_was_no_choice_is_part_of_the_way(family: GraphStore) -> None:
+    path = ("^nationality", "&", "^about", "^wrote", "parent")
+    found = known(question_of(path, ("George",), ("England", "Engine")), family)
+    england = ((False, "nationality"),)  # its only relation
+    assert [(each.branches, each.goes_on) for each in found] == [
+        ((england, ()), True),
+        ((england, WRITER[:1]), True),
+        ((england, WRITER), False),
+    ]
+
+
+def test_what_was_asked_about_is_not_gone_on_from() -> None:
+    rows = [("A", "r", "B"), ("B", "s", "A"), ("B", "s", "C"), ("C", "t", "D"), ("C", "u", "E"), ("A", "t", "F")]
+    *_, last = known(question_of(("r", "s", "t"), ("D",), ("A",)), GraphStore.from_triples(rows))
+    assert (last.here, last.asked, last.hop) == (("C",), frozenset({"A"}), (True, "t"))
+
+
+def test_a_list_that_nothing_is_taken_from_is_no_going_on(family: GraphStore) -> None:
+    *hops, answer = walk(NATIONS, family)
+    assert [step.query.relation for step in hops if step.query is not None] == [None, "parent", None, "nationality"]
+    (only,) = followed([(NATIONS, [*hops[:3], answer])], family)
+    assert (only.hop, only.goes_on) == ((True, "parent"), False)
+
+
 def test_only_the_graph_of_a_question_counts() -> None:
     rows = [("A", "r", "B"), ("A", "s", "C"), ("B", "t", "D"), ("A", "u", "D")]
     graph = GraphStore.from_question_graphs({"one": rows[:2], "two": rows})
@@ -124,7 +182,7 @@ def test_what_cannot_be_followed_is_passed_over(family: GraphStore) -> None:
 def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[DirectedRelation]) -> None:
     """Against a walk triple by triple."""
     graph = GraphStore.from_triples(rows)
-    steps, expected = [], []
+    steps, expected, knew = [], [], []
     here = {topic}
     for place, (out, relation) in enumerate(path):
         operation = Operation.GET_TAIL_ENTITIES if out else Operation.GET_HEAD_ENTITIES
@@ -133,6 +191,7 @@ def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[Dir
         options = around(rows, *here)
         if len(options) > 1 and (out, relation) in options:
             expected.append((tuple(name for _, name in path[:place]), options, (out, relation)))
+            knew.append(((tuple(path[:place]),), tuple(sorted(here)), place + 1 < len(path)))
         facts = [(h, t) if out else (t, h) for h, r, t in rows if r == relation]
         ends = {end for start, end in facts if start in here}
         here = ends - {topic} or ends  # the topic is asked about by its name
@@ -142,3 +201,4 @@ def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[Dir
         for choice in choices([(question, steps)], graph)
     ]
     assert found == expected
+    assert [(each.branches, each.here, each.goes_on) for each in followed([(question, steps)], graph)] == knew

@@ -87,7 +87,7 @@ class Connection:
         members = set(found)
         for topic in self.facts:
             linked = members & self.around[topic]
-            if topic not in done and _tells(linked, members):
+            if topic not in done and tells(linked, members):
                 more = _cover(self.facts[topic].values(), linked)
                 members = {name for fact in more for name in fact.names}
                 facts += more
@@ -124,7 +124,7 @@ def _telling(facts: Iterable[Observation], ids: Mapping[str, str], names: Collec
         ends.setdefault(fact.query.entity, set()).update(fact.names)
     turned = [fact for fact in turned if len(ends[fact.query.entity]) < len(ids)]
     linked = {name for fact in turned for name in fact.names}
-    return _cover(turned, linked) if _tells(linked, ids) else []
+    return _cover(turned, linked) if tells(linked, ids) else []
 
 
 def _turned(facts: Iterable[Observation], ids: Mapping[str, str], names: Collection[str]) -> list[Observation]:
@@ -141,7 +141,8 @@ def _turned(facts: Iterable[Observation], ids: Mapping[str, str], names: Collect
     ]
 
 
-def _tells(linked: Collection[str], members: Collection[str]) -> bool:
+def tells(linked: Collection[str], members: Collection[str]) -> bool:
+    """Whether some of ``members`` are singled out, and not too many."""
     return 0 < len(linked) < len(members) and len(linked) <= MOST_LINKED
 
 

@@ -35,11 +35,11 @@ def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
             dates = observation.times
             for place, triple in enumerate(observation.triples(shown)):
                 # Behind a name with many dates only some of them are shown.
-                seen = (date for date in dates[place] if _stands(date, turn.information)) if place < len(dates) else ()
+                seen = (date for date in dates[place] if stands(date, turn.information)) if place < len(dates) else ()
                 yield _result(triple, observation, tuple(seen))
 
 
-def _stands(date: str, information: str) -> bool:
+def stands(date: str, information: str) -> bool:
     """Whether a date stands behind some name, in brackets alone or among others (:func:`kgr1.graph.render.show_dates`).
 
     In a name, such as that of the Euro 2012, it says nothing of when a fact holds.

@@ -188,7 +188,7 @@ class Observer:
 
 def _link(fact: Observation) -> str:
     """The remark on results that have a fact with another topic."""
-    dates = map(show_dates, fact.times) if fact.times else repeat("")
+    dates = (show_dates(times, most=len(times)) for times in fact.times) if fact.times else repeat("")
     names = ", ".join(show_name(name) + when for name, when in zip(fact.names, dates, strict=False))
     return f"({neutralise(fact.query.entity)}, {neutralise(fact.query.relation or '')}: {names})"
 

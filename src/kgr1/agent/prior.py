@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from kgr1.agent.connection import Connection
 from kgr1.agent.found import done, find
-from kgr1.types import FOUND, DirectedRelation, Question, Turn
+from kgr1.types import FOUND, DirectedRelation, Outcome, Question, Turn
+
+MOST_ASKED = 50
+"""Relations of whose meaning the model is asked: about as many as a list of them shows."""
+
+
+MOST_VERIFIED = 8
+"""Relations, the likeliest first, that are followed for a verifier."""
+
+Step = tuple[str, DirectedRelation | None]
+"""The entity that a query is about, and the relation that it follows; None for a listing."""
 
 
 class Ranker(Protocol):
@@ -43,12 +53,30 @@ class Meaning(Protocol):
         ...
 
 
+class Verdict(NamedTuple):
+    """Two logits: of a path being right so far, and of a right path going on."""
+
+    right: float
+    onward: float
+
+
+class Verifier(Protocol):
+    """Says whether what paths lead to is what a question asks for."""
+
+    def verdicts(
+        self, question: str, branches: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]
+    ) -> Sequence[Verdict]:
+        """One for each of ``outcomes``, of hops at the end of the last of ``branches``, the ways from each topic."""
+        ...
+
+
 @runtime_checkable
 class Ranked(Protocol):
     """A policy that can have a ranker beside it, and whose model can be asked for the meaning of relations."""
 
     ranker: Ranker | None
     meaning: Meaning
+    verifier: Verifier | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +97,11 @@ class Prior:
     ahead_weight: float = 0.0
     connection: Connection | None = None
     connection_weight: float = 0.0
+    verifier: Verifier | None = None
+    verifier_weight: float = 0.0
+    verifier_onward: float = 0.0
 
-    def of(self, queries: Sequence[tuple[str, DirectedRelation | None]], turns: Sequence[Turn]) -> list[float | None]:
+    def of(self, queries: Sequence[Step], turns: Sequence[Turn]) -> list[float | None]:
         """A weighed logit for each (entity, hop) that a query goes; None for queries of another kind.
 
         Listings, which have no hop, get one where there is nothing else to choose from: that of the likeliest hop.
@@ -113,6 +144,46 @@ class Prior:
         connects = self.connection.connects
         return [self.connection_weight * (query is not None and connects(*query, found, behind)) for query in queries]
 
+    @property
+    def verifies(self) -> bool:
+        """Whether there is a verifier to be asked."""
+        return self.verifier is not None and self.verifier_weight > 0
+
+    def verified(
+        self,
+        queries: Sequence[Step],
+        expected: Sequence[float | None],
+        outcomes: Mapping[tuple[str, DirectedRelation], Outcome],
+        turns: Sequence[Turn],
+    ) -> list[float | None]:
+        """``expected`` and what a verifier makes of the ``outcomes`` of some of the queries.
+
+        What it was not asked about is to it as bad as the worst of them.
+        """
+        ways = branches(turns)
+        more: dict[tuple[str, DirectedRelation], float] = {}
+        for here in (False, True):
+            steps = [step for step in outcomes if (step[0] == FOUND) is here]
+            found = self._verdicts(ways if here else [*ways, []], [outcomes[step] for step in steps])
+            more |= {step: self.verifier_weight * verdict.right for step, verdict in zip(steps, found, strict=True)}
+        rest = min(more.values(), default=0.0)
+        return [
+            None if score is None else score + (0.0 if hop is None else more.get((entity, hop), rest))
+            for (entity, hop), score in zip(queries, expected, strict=True)
+        ]
+
+    def goes_on(self, found: Sequence[str], turns: Sequence[Turn]) -> float:
+        """A weighed logit of a verifier for going on from what was ``found`` after ``turns``."""
+        ways = branches(turns)
+        if not ways or not self.verifier_onward:
+            return 0.0
+        *before, (*way, last) = ways
+        outcome = Outcome(last, tuple(sorted(found)), len(found))
+        return sum(self.verifier_onward * verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
+
+    def _verdicts(self, ways: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]) -> Sequence[Verdict]:
+        return [] if self.verifier is None else self.verifier.verdicts(self.question.text, ways, outcomes)
+
     def looks_ahead(self, turns: Sequence[Turn]) -> bool:
         """Whether :meth:`onward` is worth asking for: the last list of relations had enough that were new.
 
@@ -145,8 +216,12 @@ class Prior:
             ranked = self.ranker.scores(self.question.text, self.question.topics, names, hops)
             scores = [weight * float(score) for score in ranked]
         if self.meaning is not None and (weight := self.meaning_weight * _novelty(familiarity)):
-            meant = self.meaning.scores(self.question.text, before, hops)
-            scores = [score + weight * float(more) for score, more in zip(scores, meant, strict=True)]
+            # The ranker's favourites; without one the first of a list, which is in the order of likeness.
+            asked = sorted(range(len(hops)), key=scores.__getitem__, reverse=True)[:MOST_ASKED]
+            meant = self.meaning.scores(self.question.text, before, [hops[place] for place in asked])
+            more = dict(zip(asked, map(float, meant), strict=True))
+            rest = min(more.values())
+            scores = [score + weight * more.get(place, rest) for place, score in enumerate(scores)]
         return scores
 
 
@@ -165,14 +240,29 @@ def listed(turns: Sequence[Turn]) -> list[DirectedRelation]:
     return []
 
 
+def likeliest(queries: Sequence[Step], expected: Sequence[float | None]) -> list[tuple[str, DirectedRelation]]:
+    """The queries along a relation that a verifier is to be asked about, those of which most is ``expected``."""
+    steps = [
+        (score, entity, hop)
+        for (entity, hop), score in zip(queries, expected, strict=True)
+        if hop is not None and score is not None
+    ]
+    return [(entity, hop) for _, entity, hop in sorted(steps, key=lambda step: -step[0])[:MOST_VERIFIED]]
+
+
 def walked(turns: Sequence[Turn]) -> list[DirectedRelation]:
     """The hops that led from the last topic to what is found now."""
-    result: list[DirectedRelation] = []
+    return next(reversed(branches(turns)), [])
+
+
+def branches(turns: Sequence[Turn]) -> list[list[DirectedRelation]]:
+    """The hops that led somewhere, from each topic that was asked about."""
+    result: list[list[DirectedRelation]] = []
     for turn in turns:
         query = turn.query
         if query is None or not query.operation.returns_entities or not turn.shown_entities:
             continue
-        if query.entity != FOUND:
-            result = []
-        result.append((query.operation.outgoing, query.relation or ""))
+        if query.entity != FOUND or not result:
+            result.append([])
+        result[-1].append((query.operation.outgoing, query.relation or ""))
     return result

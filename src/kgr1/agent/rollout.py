@@ -13,24 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kgr1.agent.evidence import find_evidence
-from kgr1.agent.found import Found, changes, find, find_for, told
+from kgr1.agent.found import Found, changes, find, find_for
 from kgr1.agent.grammar import TurnGrammar
 from kgr1.agent.ledger import Ledger
 from kgr1.agent.observe import Asked, Observer, Shown
 from kgr1.agent.parse import ParsedTurn, parse_turn, valid_unicode
 from kgr1.agent.policy import Generation, Policy, Session
-from kgr1.agent.prior import Prior, Ranked
+from kgr1.agent.prior import Prior, Ranked, likeliest
 from kgr1.agent.prompt import build_prompt, format_information
 from kgr1.agent.retrieve import Retriever
 from kgr1.agent.scout import Scout
-from kgr1.agent.set_grammar import Ahead, SetGrammar
+from kgr1.agent.set_grammar import SetGrammar
 from kgr1.agent.thoughts import thoughts
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.render import neutralise
 from kgr1.rewards.answer import normalise
-from kgr1.types import FOUND, DirectedRelation, Episode, Observation, Operation, Query, Question, StopReason, Turn
+from kgr1.types import FOUND, Episode, Observation, Operation, Query, Question, StopReason, Turn
 
 GOING_ON = 3
 """Turns of going on: the relations are listed, one is followed, and what it finds is the answer."""
@@ -95,7 +95,8 @@ class _Loop:
     seen: dict[str, str] = field(default_factory=dict)  # normalised entity name -> id
     names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
     answers: tuple[str, ...] = ()
-    ahead: tuple[DirectedRelation, ...] | None = None  # the relations of what was found in the last turn
+    onward: float = 0.0  # a logit for going on from what was found in the last turn
+    expected: list[float | None] | None = None  # what is expected of the queries of the next turn
     ledger: Ledger = field(default_factory=Ledger)
     observer: Observer = field(init=False)
     scout: Scout = field(init=False)
@@ -136,8 +137,8 @@ class _Loop:
                 self.turns.append(_turn(generation, parsed, seconds))
                 return StopReason.GRAPH_ERROR, str(error)
             try:
-                self.ahead = await self._look_ahead(left=self.agent.max_turns - index - 1)
                 await self.scout.look_around(self.turns)
+                await self._look_ahead(left=self.agent.max_turns - index - 1)
             except GraphError as error:  # the turn itself is over
                 return StopReason.GRAPH_ERROR, str(error)
         return StopReason.MAX_TURNS, ""
@@ -148,22 +149,27 @@ class _Loop:
         if not self.agent.sets:
             return TurnGrammar(self.question.topics, self.turns, self.agent)
         said = thoughts(self.agent.sentences, self.question, self.turns)
-        ahead = None
-        if self.ahead is not None:
+        if self.onward:
             onward = thoughts(dict.fromkeys(self.agent.onward, 0.0), self.question, self.turns)
-            ahead = Ahead(self.ahead, onward.keys())
-        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said, ahead)
+            said = {thought: logit + self.onward * (thought in onward) for thought, logit in said.items()}
+        return SetGrammar(self.question.topics, self.turns, self.agent, self._prior(), said, self.expected)
 
     def _prior(self) -> Prior | None:
         """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
         agent = self.agent
-        wanted = agent.ranker_weight or agent.meaning_weight or agent.ahead_weight or agent.connection_weight
-        if not wanted or not isinstance(self.policy, Ranked):
+        names = ("ranker", "meaning", "ahead", "connection", "verifier")
+        weights = *(getattr(agent, f"{name}_weight") for name in names), agent.verifier_onward
+        if not any(weights) or not isinstance(self.policy, Ranked):
             return None
         if agent.ranker_weight and self.policy.ranker is None:
             raise ModelError(
                 f"agent.ranker_weight is {agent.ranker_weight:g}, but '{self.policy.name}' has no ranker; "
                 "make one with 'kgr1 ranker', or set agent.ranker_weight=0."
+            )
+        if (agent.verifier_weight or agent.verifier_onward) and self.policy.verifier is None:
+            raise ModelError(
+                f"'{self.policy.name}' has no verifier, which agent.verifier_weight and agent.verifier_onward ask for; "
+                "make one with 'kgr1 verifier', or set agent.verifier_weight=0 and agent.verifier_onward=0."
             )
         return Prior(
             self.policy.ranker,
@@ -175,6 +181,9 @@ class _Loop:
             agent.ahead_weight,
             self.scout.connection,
             agent.connection_weight,
+            self.policy.verifier,
+            agent.verifier_weight,
+            agent.verifier_onward,
         )
 
     def _answered(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -229,23 +238,33 @@ class _Loop:
             self.seen.setdefault(normalise(name), entity)
             self.names.append(name)
 
-    async def _look_ahead(self, left: int) -> tuple[DirectedRelation, ...] | None:
-        """The relations of what the last turn found, where the next turn may go on from there; else None."""
-        agent = self.agent
-        wanted = agent.onward and agent.sentences and agent.guided and agent.sets and left >= GOING_ON
-        prior = self._prior() if wanted and changes(self.turns[-1]) else None
-        if prior is None or not prior.looks_ahead(self.turns):
-            return None
+    async def _look_ahead(self, left: int) -> None:
+        """Find out what the next turn is to be chosen with: whether to go on, or where the relations listed lead."""
+        self.onward, self.expected = 0.0, None
+        prior = self._prior() if self.agent.guided and self.agent.sets and left else None
+        if prior is None or self.turns[-1].query is None:
+            return
+        if changes(self.turns[-1]):
+            if self.agent.onward and self.agent.sentences and left >= GOING_ON:
+                self.onward = await self._onward(prior)
+            return
+        grammar = self._grammar() if prior.verifies else None
+        if isinstance(grammar, SetGrammar):
+            expected = prior.of(grammar.steps, self.turns)
+            outcomes = await self.scout.outcomes(likeliest(grammar.steps, expected), self.turns)
+            self.expected = prior.verified(grammar.steps, expected, outcomes, self.turns)
+
+    async def _onward(self, prior: Prior) -> float:
+        """A logit for going on from what the last turn found."""
+        onward = prior.goes_on(find(self.question.topics, self.turns).names, self.turns)
+        # What was singled out is what the question has a second reason for, which its path does not say.
+        if self.turns[-1].linked or not prior.looks_ahead(self.turns):
+            return onward
         query = Query(operation=Operation.GET_TAIL_RELATIONS, entity=FOUND, graph_id=self.question.graph_id)
         asked = await self.observer.ask(query, find_for(query, self.question.topics, self.turns))
         lists = [found for found in (asked.observation, *asked.beside) if found.ok]
-        known = told(self.turns)
-        return tuple(
-            (found.query.operation.outgoing, name)
-            for found in lists
-            for name in found.names[:MOST_AHEAD]
-            if neutralise(name) not in known
-        )
+        hops = [(found.query.operation.outgoing, name) for found in lists for name in found.names[:MOST_AHEAD]]
+        return onward + prior.onward(hops, self.turns)
 
     def _common(self, turn: Turn, asked: Asked, links: Sequence[Observation]) -> tuple[str, ...]:
         """What the results from several topics have in common behind this one, all of which counts as shown."""

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from kgr1.agent.comparison import compare, find_comparison
-from kgr1.agent.connection import MOST_LINKED, Connection, narrow, values
+from kgr1.agent.connection import MOST_LINKED, Connection, narrow, tells, values
+from kgr1.agent.evidence import stands
 from kgr1.agent.found import MAX_MEMBERS, done, find, find_for, last_found
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
-from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing
+from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing, unlike
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.graph.words import text_without_topics
-from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Query, Question, Turn
+from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Outcome, Query, Question, Turn
 
 MOST_RELATIONS = 50
 """Relations of an entity in each direction that are looked at: about as many as a list of them shows."""
@@ -29,6 +31,12 @@ MOST_STEPS = 500
 
 MOST_MEMBERS = 30
 """Results whose facts are looked at for what is between them and other topics."""
+
+MOST_FOLLOWED = 10
+"""Results that a relation is followed from to see what it leads to."""
+
+MOST_DATES = 3
+"""Dates that single a result out."""
 
 MOST_COMPARED = 50
 """Results that are compared with each other."""
@@ -74,10 +82,31 @@ class Scout:
             ends[hop] = ends.get(hop, frozenset()).union(answer.names)
         self.connection = replace(self.connection, ends=ends)
 
+    async def outcomes(
+        self, steps: Sequence[tuple[str, DirectedRelation]], turns: Sequence[Turn]
+    ) -> dict[tuple[str, DirectedRelation], Outcome]:
+        """What relations of topics, or of what was found, lead to."""
+        found = find(self._question.topics, turns).names[:MOST_FOLLOWED]
+        known = {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
+        queries = {
+            step: [
+                Query(operation=STEP[step[1][0]], entity=name, relation=step[1][1], graph_id=self._question.graph_id)
+                for name in (found if step[0] == FOUND else (step[0],))
+            ]
+            for step in steps
+        }
+        answers = iter(await self._execute([query for each in queries.values() for query in each]))
+        result: dict[tuple[str, DirectedRelation], Outcome] = {}
+        for step, asked in queries.items():
+            names = sorted({name for answer in islice(answers, len(asked)) for name in answer.names})
+            kept = [name for name in names if neutralise(name) not in known] or names  # as in kgr1.agent.found
+            result[step] = Outcome(step[1], tuple(kept), len(kept))
+        return result
+
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
         """The facts by which some of what is found after ``turns`` are meant, and others are not."""
         found = find(self._question.topics, turns)
-        if found.common or len(found.names) < 2:
+        if found.common or (len(found.names) < 2 and not self.timing.asks):
             return []
         members = dict(zip(found.names, found.ids, strict=True))
         links = await self._connected(members, turns)
@@ -93,20 +122,30 @@ class Scout:
             return []
         last = last_found(turns)
         found = find(self._question.topics, turns).names
-        return [] if last is None else dates(self.timing, self._meant(last, found))
+        if last is None:
+            return []
+        return dates(self.timing, [each for each in self._meant(last, found) if stands(each.text, last.information)])
 
     def _dated(self, turn: Turn, members: Mapping[str, str]) -> list[Observation]:
         """The facts whose dates say which of what was found are meant."""
         result = turn.observation
         if result is None or result.query.entity == FOUND:
             return []
-        times: dict[str, list[str]] = {}
-        for moment in (chosen := self._meant(turn, members)):
-            times.setdefault(moment.name, []).append(moment.text)
-        told_apart = 0 < len(chosen) < len(moments_of(result, members)) and len(times) < len(members)
-        if not told_apart or len(times) > MOST_LINKED:
+        chosen = self._meant(turn, members)
+        if not 0 < len(chosen) < len(moments_of(result, members)):
             return []
-        ids, texts = tuple(members[name] for name in times), tuple(map(tuple, times.values()))
+        if self.timing.asks:
+            chosen = unlike(self.timing, chosen)
+            told_apart = len(chosen) <= MOST_LINKED
+        else:
+            told_apart = tells({each.name for each in chosen}, members)
+        if not told_apart:
+            return []
+        times: dict[str, list[str]] = {}
+        for moment in chosen:
+            times.setdefault(moment.name, []).append(moment.text)
+        most = MOST_LINKED if self.timing.asks else MOST_DATES
+        ids, texts = tuple(members[name] for name in times), tuple(tuple(each[:most]) for each in times.values())
         return [result.model_copy(update={"names": tuple(times), "ids": ids, "times": texts})]
 
     def _meant(self, turn: Turn, members: Collection[str]) -> list[Moment]:

@@ -17,12 +17,11 @@ by token.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from kgr1.agent.found import changes, find, told
 from kgr1.agent.grammar import ACTION_TOKENS, THINK, THINK_END, THOUGHT_CHARACTERS, call_end, literal, reserve, thinking
-from kgr1.agent.prior import Prior
+from kgr1.agent.prior import Prior, Step
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, STEP, DirectedRelation, Operation, Query, Turn
@@ -36,13 +35,6 @@ _EVERYTHING = f'<answer>["{FOUND}"]</answer>'
 _NO_ANSWER = "<answer>[]</answer>"
 
 
-class Ahead(NamedTuple):
-    """The relations that lead on from what was found just now, and the thoughts that go on from there."""
-
-    hops: Sequence[DirectedRelation]
-    thoughts: Container[str]
-
-
 class SetGrammar:
     """What the next turn of an episode may be; satisfies :class:`kgr1.models.guide.Grammar`."""
 
@@ -53,10 +45,13 @@ class SetGrammar:
         agent: AgentSettings,
         prior: Prior | None = None,
         thoughts: Mapping[str, float] | None = None,
-        ahead: Ahead | None = None,
+        expected: Sequence[float | None] | None = None,
     ) -> None:
-        """``thoughts`` are all that can be said before the action; without any the model says what it likes."""
-        self._prior, self._turns, self._thoughts, self._ahead = prior, turns, thoughts or {}, ahead
+        """``thoughts`` are all that can be said before the action; without any the model says what it likes.
+
+        ``expected`` is what is expected of each of :attr:`steps`, where that is more than the prior makes of it.
+        """
+        self._prior, self._turns, self._thoughts, self._expected = prior, turns, thoughts or {}, expected
         self._last = len(turns) + 1 >= agent.max_turns
         self._found = find(topics, turns).names
         self._more = call_end(agent)
@@ -65,7 +60,7 @@ class SetGrammar:
         entities = dict.fromkeys([*map(neutralise, topics), *([FOUND] if self._found else [])])
         listed, asked = _listed(turns)
         known = told(turns)
-        self._steps: dict[str, tuple[str, DirectedRelation | None]] = {}
+        self._steps: dict[str, Step] = {}
         if not self._last:
             self._steps = {_listing(entity): (entity, None) for entity in entities if entity not in listed}
             self._steps |= {
@@ -80,6 +75,11 @@ class SetGrammar:
     def queries(self) -> tuple[str, ...]:
         """All queries that can be written, as texts, without a page or a time."""
         return tuple(self._steps)
+
+    @property
+    def steps(self) -> list[Step]:
+        """What each of the queries is about."""
+        return list(self._steps.values())
 
     def lark(self) -> str:
         """The grammar of the whole turn."""
@@ -112,17 +112,12 @@ class SetGrammar:
     def expected(self, text: str) -> list[float | None]:
         """What the prior makes of each of the queries, empty without one, and what is added to each of the thoughts."""
         if text == THINK:
-            return list(self._weighed().values())
-        if self._prior is None or not self._comes_to_query(text):
+            return list(self._thoughts.values())
+        if not self._comes_to_query(text):
             return []
-        return self._prior.of(list(self._steps.values()), self._turns)
-
-    def _weighed(self) -> Mapping[str, float]:
-        """What is added to each of the thoughts."""
-        if self._prior is None or self._ahead is None:
-            return self._thoughts
-        more = self._prior.onward(self._ahead.hops, self._turns)
-        return {said: logit + more * (said in self._ahead.thoughts) for said, logit in self._thoughts.items()}
+        if self._expected is not None:
+            return list(self._expected)
+        return [] if self._prior is None else self._prior.of(self.steps, self._turns)
 
     def _comes_to_query(self, text: str) -> bool:
         return text.endswith(_QUERY) and not self._more

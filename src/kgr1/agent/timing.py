@@ -173,6 +173,15 @@ def _alike(question: Question, moments: Sequence[Moment]) -> list[Moment]:
     return [each for each in moments if shared[each.name] == most]
 
 
+def unlike(timing: Timing, moments: Sequence[Moment]) -> list[Moment]:
+    """The first of those that begin, or end, at the same time, as exactly as is asked for; none without a date."""
+    kept: dict[str, Moment] = {}
+    for each in moments:
+        if date := _date(timing, each):
+            kept.setdefault(date, each)
+    return list(kept.values())
+
+
 def dates(timing: Timing, moments: Sequence[Moment]) -> list[str]:
     """When the moments begin, or end, as exactly as is asked for; each date once.
 
@@ -181,10 +190,11 @@ def dates(timing: Timing, moments: Sequence[Moment]) -> list[str]:
     >>> dates(Timing(asks=True, end=True), [Moment("A", (0, 0), "1970-01-01/1971")])
     ['1971']
     """
-    found = []
-    for each in moments:
-        start, slash, end = each.text.partition("/")
-        edge = end if timing.end and slash else start
-        if edge and edge[0] != "-":
-            found.append("-".join(edge.split("-")[: timing.parts]))
-    return list(dict.fromkeys(found))
+    return [_date(timing, each) for each in unlike(timing, moments)]
+
+
+def _date(timing: Timing, moment: Moment) -> str:
+    """When a moment begins, or ends; empty if that has no date."""
+    start, slash, end = moment.text.partition("/")
+    edge = end if timing.end and slash else start
+    return "-".join(edge.split("-")[: timing.parts]) if edge and edge[0] != "-" else ""

@@ -27,6 +27,7 @@ try:
         rescore,
         serve,
         train,
+        verifier,
     )
     from kgr1.cli.console import escape_what_cannot_be_shown, out
     from kgr1.cli.failures import KGR1Group, told
@@ -40,7 +41,7 @@ class Commands(KGR1Group):
 
     order = (
         *("demo", "ask", "graph", "data", "serve", "mcp"),
-        *("coldstart", "ranker", "train", "curve"),
+        *("coldstart", "ranker", "verifier", "train", "curve"),
         *("evaluate", "compare", "diff", "rescore", "grounding", "judge", "report"),
     )
 
@@ -60,6 +61,7 @@ app.command()(demo.demo)
 app.command()(ask.ask)
 app.command()(coldstart.coldstart)
 app.command()(ranker.ranker)
+app.command()(verifier.verifier)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
     from kgr1.config import Settings
     from kgr1.datasets.hops import Choice
+    from kgr1.types import Question
+
+
+class _Asked(Protocol):
+    @property
+    def question(self) -> Question: ...
+
+
+Asking = TypeVar("Asking", bound=_Asked)
 
 
 def ranker(
@@ -62,22 +71,14 @@ def ranker(
     loading.check_installed(loading.TRAINING)
     from kgr1.models.pretrained import RANKER_FILE
 
-    settings = resolve_settings(config, overrides)
-    # A ranker is to learn from what is right, of experts that ask about sets.
-    agent = settings.agent.model_copy(update={"sets": True})
-    flawless = {"recovery_share": 0.0, "wander_share": 0.0, "early_share": 0.0}
-    coldstart = settings.coldstart.model_copy(update=flawless)
-    settings = settings.model_copy(update={"agent": agent, "coldstart": coldstart})
-    name = loading.portable_name(_policy(target, model))
+    settings = flawless(resolve_settings(config, overrides))
+    name = loading.portable_name(policy_beside(target, model))
     loading.check_model(name)
-    seed = settings.coldstart.seed
+    seed, agent = settings.coldstart.seed, settings.agent
     material = open_material(
         graph, questions, mixture, without=without, split=split, subset=subset, limit=limit, seed=seed, agent=agent
     )
-    if (target / RANKER_FILE).exists() and not force:
-        raise typer.BadParameter(f"{target / RANKER_FILE} exists; --force replaces it.", param_hint="--out")
-    if target.exists() and not target.is_dir():
-        raise typer.BadParameter(f"{target} is a file; name the folder of a policy.", param_hint="--out")
+    check_target(target, RANKER_FILE, force=force)
     with quiet_libraries(), material as given:
         trajectories = expert_trajectories(given, settings)
         with busy("Looking at what there was to choose from"):
@@ -87,8 +88,24 @@ def ranker(
     _train(name, made, target, settings)
 
 
-def _policy(folder: Path, model: str | None) -> str:
-    """The policy that a ranker in ``folder`` is for: what is there, or else ``model``."""
+def flawless(settings: Settings) -> Settings:
+    """The settings for what is to be learned from experts that ask about sets and make no mistakes."""
+    agent = settings.agent.model_copy(update={"sets": True})
+    nothing_wrong = {"recovery_share": 0.0, "wander_share": 0.0, "early_share": 0.0}
+    coldstart = settings.coldstart.model_copy(update=nothing_wrong)
+    return settings.model_copy(update={"agent": agent, "coldstart": coldstart})
+
+
+def check_target(folder: Path, name: str, *, force: bool) -> None:
+    """Refuse a folder that is none, or that has a file of this name, unless that may be replaced."""
+    if (folder / name).exists() and not force:
+        raise typer.BadParameter(f"{folder / name} exists; --force replaces it.", param_hint="--out")
+    if folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is a file; name the folder of a policy.", param_hint="--out")
+
+
+def policy_beside(folder: Path, model: str | None) -> str:
+    """The policy that something in ``folder`` is for: what is there, or else ``model``."""
     from kgr1.cli.loading import portable_name
     from kgr1.config import DEFAULT_MODEL
     from kgr1.models.gguf import find_gguf
@@ -97,7 +114,7 @@ def _policy(folder: Path, model: str | None) -> str:
     inside = is_adapter(folder) or (folder / "config.json").is_file() or (folder.is_dir() and find_gguf(folder))
     if inside and model is not None and portable_name(model) != portable_name(str(folder)):
         raise typer.BadParameter(
-            f"the policy in {folder} is what a ranker there is for; leave out --model, or name another folder.",
+            f"the policy in {folder} is what would be used with it; leave out --model, or name another folder.",
             param_hint="--model",
         )
     return str(folder) if inside else model or DEFAULT_MODEL
@@ -108,7 +125,7 @@ def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) 
     from kgr1.grpo.ranker import right_share, save_ranker, train_ranker, untrained_ranker
     from kgr1.models.weights import load_model
 
-    seen, unseen = _apart(made, settings.ranker.held_out, settings.ranker.seed)
+    seen, unseen = apart(made, settings.ranker.held_out, settings.ranker.seed)
     with busy(f"Loading {name}"):
         loaded = load_model(name)
     with StepBar("Reading", "text") as reading:
@@ -134,10 +151,10 @@ def _train(name: str, made: Sequence[Choice], target: Path, settings: Settings) 
     out.print(facts(rows, title=f"Trained {one_line(str(file))}"))
 
 
-def _apart(made: Sequence[Choice], share: float, seed: int) -> tuple[list[Choice], list[Choice]]:
-    """The choices of some questions, and of the others; a text that comes twice is on one side."""
+def apart(made: Sequence[Asking], share: float, seed: int) -> tuple[list[Asking], list[Asking]]:
+    """What some questions gave, and what the others did; a text that comes twice is on one side."""
     import random
 
-    texts = sorted({choice.question.text for choice in made})
+    texts = sorted({each.question.text for each in made})
     held = set(random.Random(seed).sample(texts, int(share * len(texts))))
-    return [c for c in made if c.question.text not in held], [c for c in made if c.question.text in held]
+    return [each for each in made if each.question.text not in held], [e for e in made if e.question.text in held]

@@ -12,7 +12,7 @@ from kgr1.cli.console import one_line, out, safe_json, styled
 if TYPE_CHECKING:
     from kgr1.agent.claim import Claim, Doubt
     from kgr1.agent.policy import Generation, Grammar, Policy, Session
-    from kgr1.agent.prior import Meaning, Ranker
+    from kgr1.agent.prior import Ranked
     from kgr1.config import AgentSettings, SamplingSettings
     from kgr1.types import Episode, Question, Triple
 
@@ -51,7 +51,7 @@ def watch(policy: Policy) -> Policy:
     """A policy that plays another one's part, its ranker included, and prints every turn as soon as it is there."""
     from kgr1.agent.prior import Ranked
 
-    return _RankedSpectator(policy, policy.ranker, policy.meaning) if isinstance(policy, Ranked) else _Spectator(policy)
+    return _RankedSpectator(policy, policy) if isinstance(policy, Ranked) else _Spectator(policy)
 
 
 class _Spectator:
@@ -70,11 +70,11 @@ class _Spectator:
 
 
 class _RankedSpectator(_Spectator):
-    """One of a policy that can have a ranker, whose opinion is heard as it is where nobody looks on."""
+    """One of a policy that can have others beside it, whose opinions are heard as they are where nobody looks on."""
 
-    def __init__(self, policy: Policy, ranker: Ranker | None, meaning: Meaning) -> None:
+    def __init__(self, policy: Policy, ranked: Ranked) -> None:
         super().__init__(policy)
-        self.ranker, self.meaning = ranker, meaning
+        self.ranker, self.meaning, self.verifier = ranked.ranker, ranked.meaning, ranked.verifier
 
 
 class _WatchedSession:

@@ -22,34 +22,68 @@ class Choice(NamedTuple):
     chosen: int
 
 
+class Followed(NamedTuple):
+    """One hop of an expert, with what it knew.
+
+    ``branches`` are the hops before it, from each topic, those that led to where it starts last; ``here`` are the
+    entities that it starts from, ``asked`` those that were asked about, and ``relations`` all that could be followed.
+    ``goes_on`` says whether another hop follows from where it leads to, None if one from another topic does.
+    """
+
+    question: Question
+    branches: tuple[tuple[DirectedRelation, ...], ...]
+    here: tuple[str, ...]
+    asked: frozenset[str]
+    relations: tuple[DirectedRelation, ...]
+    hop: DirectedRelation
+    goes_on: bool | None
+
+
 def choices(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: KnowledgeGraph) -> Iterator[Choice]:
     """The choices of experts that ask about sets (:mod:`kgr1.datasets.set_expert`), without their mistakes.
 
     A hop with one relation to follow is no choice. Raises :class:`kgr1.errors.GraphServerError` if the graph does not
     answer.
     """
+    for each in followed(trajectories, graph):
+        before = tuple(name for _, name in each.branches[-1])
+        yield Choice(each.question, before, each.relations, each.relations.index(each.hop))
+
+
+def followed(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: KnowledgeGraph) -> Iterator[Followed]:
+    """The hops behind :func:`choices`, with what came before and what comes behind them."""
     for question, steps in trajectories:
-        before: list[str] = []
+        branches: list[tuple[DirectedRelation, ...]] = []
         found: list[str] = []
         asked: set[str] = set()
-        for step in steps:
+        hops = [step for step in steps if step.query is None or step.query.relation is not None]
+        for step, following in zip(hops, [*hops[1:], None], strict=True):
             query = step.query
-            if query is None or not query.operation.returns_entities or query.relation is None:
+            if query is None or query.relation is None:
                 continue
             here = found[:MAX_MEMBERS] if query.entity == FOUND else [query.entity]
             if query.entity != FOUND:
-                before = []
                 asked.add(query.entity)
+            if query.entity != FOUND or not branches:
+                branches.append(())
+            hop = (query.operation.outgoing, query.relation)
             if not step.mistake:
                 relations = _relations(here, question, graph)
-                hop = (query.operation.outgoing, query.relation)
                 if len(relations) > 1 and hop in relations:
-                    yield Choice(question, tuple(before), relations, relations.index(hop))
-            before.append(query.relation)
+                    yield Followed(
+                        question, tuple(branches), tuple(here), frozenset(asked), relations, hop, _goes_on(following)
+                    )
+            branches[-1] = (*branches[-1], hop)
             answers = graph.execute([query.model_copy(update={"entity": name}) for name in here])
             asked |= {answer.query.entity for answer in answers if query.entity != FOUND}
             names = {name for answer in answers for name in answer.names}
             found = sorted(names - asked or names)  # as in kgr1.agent.found
+
+
+def _goes_on(following: Step | None) -> bool | None:
+    if following is None or following.query is None:
+        return False
+    return True if following.query.entity == FOUND else None
 
 
 def _relations(entities: Sequence[str], question: Question, graph: KnowledgeGraph) -> tuple[DirectedRelation, ...]:

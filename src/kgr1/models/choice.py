@@ -70,7 +70,7 @@ def _scores(
     tree = build_tree([[*unread, *choice[:-1]] for choice in choices])
     first = len(unread) - 1  # what is unread comes first, and its last token predicts, as do all that follow
     positions = torch.tensor(tree.positions) + cached
-    visible = torch.cat([torch.ones(len(tree.ids), cached, dtype=torch.bool), _visible(tree)], dim=1)
+    visible = torch.cat([torch.ones(len(tree.ids), cached, dtype=torch.bool), tree_mask(tree)], dim=1)
     output = masked_forward(
         model,
         visible[None, None].to(device),
@@ -88,7 +88,7 @@ def _scores(
     return torch.stack([part.sum() for part in torch.split(chosen, [len(choice) for choice in choices])])
 
 
-def _visible(tree: TokenTree) -> torch.Tensor:
+def tree_mask(tree: TokenTree) -> torch.Tensor:
     """(N, N), True where the token of a column stands before that of the row in a sequence, or is that token."""
     visible = torch.zeros(len(tree.ids), len(tree.ids), dtype=torch.bool)
     for node in tree.nodes:

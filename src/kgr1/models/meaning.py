@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kgr1.agent.parse import valid_unicode
 from kgr1.agent.rank import whole_words
 from kgr1.models.choice import continuation_scores
 from kgr1.models.kv_cache import RowCache
@@ -141,7 +142,9 @@ class Meaning:
         return self._encode(f"{before} {' '.join(question.split())}")[-MOST_TOKENS:]
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = self._tokenizer.encode(
+            valid_unicode(text), add_special_tokens=False, split_special_tokens=True
+        )
         return ids
 
 

@@ -16,7 +16,8 @@ from kgr1.errors import ModelError
 FOLDER = Path(__file__).with_name(DEFAULT_AGENT)
 SETTINGS_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
-_ADDED = ("ranker_", "meaning_", "ahead_", "onward", "connection_", "comparisons")
+VERIFIER_FILE = "verifier.safetensors"
+_ADDED = ("ranker_", "meaning_", "ahead_", "onward", "connection_", "comparisons", "verifier_")
 """Settings of what is added to the probabilities of a policy, and of what is looked up for it."""
 
 

@@ -14,6 +14,7 @@ from kgr1.models.meaning import Meaning
 from kgr1.models.pretrained import policy_folder
 from kgr1.models.ranker import Ranker
 from kgr1.models.row import Row
+from kgr1.models.verifier import Verifier
 from kgr1.models.weights import load_model
 from kgr1.types import FinishReason, Question
 
@@ -28,6 +29,8 @@ class TransformersPolicy:
         """What the folder of the policy says about relations, if it does."""
         self.meaning = Meaning(model, tokenizer)
         """What relations mean to the model."""
+        self.verifier: Verifier | None = None
+        """What reads where relations lead, if there is one in the folder of the policy."""
         self._name = name
 
     @classmethod
@@ -38,6 +41,7 @@ class TransformersPolicy:
         loaded = load_model(name, dtype=dtype)
         policy = cls(loaded.model.to(device), loaded.tokenizer, name=name, max_rows=max_rows)
         policy.ranker = Ranker.load(policy_folder(name), loaded.model, loaded.tokenizer)
+        policy.verifier = Verifier.load(policy_folder(name), loaded.model, loaded.tokenizer)
         return policy
 
     @property
