@@ -54,6 +54,7 @@ def shaken(model: Any, tokenizer: Any) -> Verifier:
     torch.manual_seed(1)
     verifier = Verifier.new(model, tokenizer)
     verifier.network.standardise(verifier.features(QUESTION, HOSTED, OUTCOMES))
+    verifier.network.probe = verifier.probe()
     return verifier
 
 
@@ -242,6 +243,7 @@ ALIKE = [Outcome((True, "a"), ("A",), 1), Outcome((True, "a"), ("A", "B"), 2), O
 @settings(max_examples=40, deadline=None)
 @given(TEXT, st.lists(st.lists(HOP, max_size=2), min_size=1, max_size=2), st.lists(OUTCOME, min_size=1, max_size=4))
 @example(QUESTION, HOSTED, OUTCOMES)
+@example("\ud800?", [[]], OUTCOMES)
 @example("谁 是 导演 🎬?", [[(True, "_._")]], [CHINESE, CHINESE])  # twice the same
 @example("\x00 ﬃ İ", [[(True, "/")], []], [*ALIKE, Outcome((True, "./."), ("\x00", "\u0301", ""), 3)])  # alike at first
 @example("w " * 3000, [[(True, "a" * 3000)] * 9], [Outcome((True, "b" * 3000), tuple("xyz"), 3)] * 2)
@@ -271,6 +273,14 @@ def test_what_is_saved_is_what_is_loaded(loaded: LoadedModel, verifier: Verifier
     assert numbers(again) == pytest.approx(numbers(verifier), rel=1e-2, abs=1e-2)
     assert numbers(Verifier.new(loaded.model, loaded.tokenizer)) != pytest.approx(numbers(verifier), rel=1e-2, abs=1e-2)
     assert again.to_bytes() == content
+
+
+def test_one_of_another_policy_of_the_model_is_refused(loaded: LoadedModel, verifier: Verifier, tmp_path: Path) -> None:
+    other = Verifier.new(loaded.model, loaded.tokenizer)
+    other.network.load_state_dict(verifier.network.state_dict())
+    other.network.probe = 2 * other.network.mean - verifier.network.probe  # on the other side of the mean
+    assert "was made for another policy of this model" in refusal(loaded, tmp_path, other.to_bytes())
+    assert refusal(loaded, tmp_path, Verifier.new(loaded.model, loaded.tokenizer).to_bytes())  # never trained
 
 
 def test_a_folder_without_one_has_none(loaded: LoadedModel, tmp_path: Path) -> None:

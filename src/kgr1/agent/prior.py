@@ -173,16 +173,22 @@ class Prior:
         ]
 
     def goes_on(self, found: Sequence[str], turns: Sequence[Turn]) -> float:
-        """A weighed logit of a verifier for going on from what was ``found`` after ``turns``."""
+        """A weighed logit of a verifier for going on from what was ``found`` after ``turns``.
+
+        It counts as much as what relations mean does not: where the ranker knows half of the last list or more.
+        """
         ways = branches(turns)
-        if not ways or not self.verifier_onward:
+        weight = self.verifier_onward * (1.0 - _novelty(self._familiarity(listed(turns)))) if ways else 0.0
+        if not weight:
             return 0.0
         *before, (*way, last) = ways
         outcome = Outcome(last, tuple(sorted(found)), len(found))
-        return sum(self.verifier_onward * verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
+        return sum(weight * verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
 
     def _verdicts(self, ways: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]) -> Sequence[Verdict]:
-        return [] if self.verifier is None else self.verifier.verdicts(self.question.text, ways, outcomes)
+        if self.verifier is None or not outcomes:
+            return []
+        return self.verifier.verdicts(self.question.text, ways, outcomes)
 
     def looks_ahead(self, turns: Sequence[Turn]) -> bool:
         """Whether :meth:`onward` is worth asking for: the last list of relations had enough that were new.
