@@ -1,4 +1,6 @@
-"""Put a trained adapter into the package, where `kgr1 ask` finds it: weights in bfloat16, ranker, and how it was asked.
+"""Put a trained adapter into the package, where `kgr1 ask` finds it, with what is beside it and how it was asked.
+
+Weights are in bfloat16; a ranker and a verifier in the folder come along.
 
     python tools/ship_agent.py runs/agent/policy
 
@@ -19,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from kgr1.config import DEFAULT_MODEL, AgentSettings
 from kgr1.datasets.phrasing import BRIEF
-from kgr1.models.pretrained import FOLDER, RANKER_FILE, agent_settings, write_agent_settings
+from kgr1.models.pretrained import FOLDER, RANKER_FILE, VERIFIER_FILE, agent_settings, write_agent_settings
 from kgr1.models.transformers import TransformersPolicy
 from kgr1.models.weights import is_adapter
 
@@ -49,9 +51,13 @@ ONWARD = ("next_tail", "next_cue_tail")
 CONNECTION_WEIGHT = 6.0
 """Of facts that connect several topics; chosen on development questions of CWQ."""
 
+VERIFIER_WEIGHT, VERIFIER_ONWARD = 3.0, 1.0
+"""Of a verifier beside the adapter, for the choice of a relation and for going on; chosen likewise."""
+
 OBSERVATION_TOKENS = 640
 """Longer lists than those of its training leave fewer relations out: 2.7 points of F1 on development questions."""
 
+BESIDE = RANKER_FILE, VERIFIER_FILE
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -65,8 +71,8 @@ def main() -> None:
     config = json.loads((policy / CONFIG).read_text("utf-8"))
     if config["base_model_name_or_path"] != DEFAULT_MODEL:
         parser.error(f"the adapter belongs to {config['base_model_name_or_path']}, and the package to {DEFAULT_MODEL}")
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         tensors = {key: value.to(torch.bfloat16) for key, value in load_file(policy / WEIGHTS).items()}
         save_file(tensors, work / WEIGHTS, metadata={"format": "pt"})
         (work / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -77,15 +83,19 @@ def main() -> None:
         usual |= {"onward": [BRIEF[situation][0] for situation in ONWARD]}
         usual |= {"connection_weight": CONNECTION_WEIGHT, "comparisons": True}
         usual |= {"ranker_weight": RANKER_WEIGHT * ranked, "ranker_floor": RANKER_FLOOR * ranked}
+        verified = (policy / VERIFIER_FILE).is_file()
+        usual |= {"verifier_weight": VERIFIER_WEIGHT * verified, "verifier_onward": VERIFIER_ONWARD * verified}
         write_agent_settings(work, AgentSettings.model_validate(agent_settings(str(policy)) | usual))
-        if ranked:
-            shutil.copyfile(policy / RANKER_FILE, work / RANKER_FILE)
+        for name in BESIDE:
+            if (policy / name).is_file():
+                shutil.copyfile(policy / name, work / name)
         size = sum(file.stat().st_size for file in work.glob("*.safetensors"))
         if size > LIMIT:
             parser.error(f"the agent has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}; train one of smaller rank")
         TransformersPolicy.load(str(work))
         FOLDER.mkdir(exist_ok=True)
-        (FOLDER / RANKER_FILE).unlink(missing_ok=True)  # of the adapter before
+        for name in BESIDE:  # of the adapter before
+            (FOLDER / name).unlink(missing_ok=True)
         for file in work.iterdir():
             shutil.copyfile(file, FOLDER / file.name)
     sys.stdout.write(f"{FOLDER}: {size / 1e6:.1f} MB; now evaluate it, and bring README.md up to date.\n")

@@ -114,6 +114,17 @@ class AgentSettings(Record):
         return self
 
 
+ADDED_WEIGHTS = (
+    "ranker_weight",
+    "meaning_weight",
+    "ahead_weight",
+    "connection_weight",
+    "verifier_weight",
+    "verifier_onward",
+)
+"""Settings of the agent that weigh what is added to the probabilities of a policy that can have others beside it."""
+
+
 class SamplingSettings(Record):
     """How tokens are drawn. ``temperature`` 0 is greedy."""
 

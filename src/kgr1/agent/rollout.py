@@ -25,7 +25,7 @@ from kgr1.agent.retrieve import Retriever
 from kgr1.agent.scout import Scout
 from kgr1.agent.set_grammar import SetGrammar
 from kgr1.agent.thoughts import thoughts
-from kgr1.config import AgentSettings, SamplingSettings
+from kgr1.config import ADDED_WEIGHTS, AgentSettings, SamplingSettings
 from kgr1.errors import GraphError, ModelError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.graph.render import neutralise
@@ -157,9 +157,7 @@ class _Loop:
     def _prior(self) -> Prior | None:
         """What others than the policy expect; policies that can have none, such as scripts, are never asked for it."""
         agent = self.agent
-        names = ("ranker", "meaning", "ahead", "connection", "verifier")
-        weights = *(getattr(agent, f"{name}_weight") for name in names), agent.verifier_onward
-        if not any(weights) or not isinstance(self.policy, Ranked):
+        if not any(getattr(agent, name) for name in ADDED_WEIGHTS) or not isinstance(self.policy, Ranked):
             return None
         if agent.ranker_weight and self.policy.ranker is None:
             raise ModelError(

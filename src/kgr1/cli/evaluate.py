@@ -196,6 +196,8 @@ _LATER = frozenset(
         "ahead_weight",
         "onward",
         "connection_weight",
+        "verifier_weight",
+        "verifier_onward",
         "comparisons",
         "sentences",
     }

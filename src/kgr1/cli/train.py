@@ -105,8 +105,8 @@ def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) 
     settings = resolve_settings(config, overrides, usual=usual)
     if usual["agent"] != agent_settings(start):
         note(
-            f"Training changes the model {start} only. Its ranker, the meaning of relations and its bonus for certain "
-            "sentences, which help it choose when it answers, are switched off meanwhile."
+            f"Training changes the model {start} only. Its ranker and verifier, the meaning of relations and its bonus "
+            "for certain sentences, which help it choose when it answers, are switched off meanwhile."
         )
     if settings.agent.guided:
         settings = resolve_settings(config, overrides, usual={**usual, **GUIDED_DEFAULTS})

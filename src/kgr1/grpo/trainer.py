@@ -28,7 +28,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from datasets import Dataset
 from kgr1.agent.rollout import run_episodes
-from kgr1.config import SamplingSettings, Settings, TrainSettings
+from kgr1.config import ADDED_WEIGHTS, SamplingSettings, Settings, TrainSettings
 from kgr1.errors import CheckpointError, GraphServerError, ModelError, SettingsError
 from kgr1.graph.api import KnowledgeGraph
 from kgr1.grpo.advantage import Advantages, compute_advantages, spread_to_tokens
@@ -383,12 +383,13 @@ def train_grpo(
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
     agent = settings.agent
-    weights = agent.ranker_weight, agent.meaning_weight, agent.ahead_weight, agent.connection_weight
-    if any(weights) or any(agent.sentences.values()):
+    added = [name for name in ADDED_WEIGHTS if getattr(agent, name)]
+    if added or any(agent.sentences.values()):
+        zeros = ", ".join(f"agent.{name}=0" for name in ADDED_WEIGHTS)
         raise SettingsError(
-            "What is added to the probabilities of a model has no part in training: set agent.ranker_weight=0, "
-            "agent.meaning_weight=0, agent.ahead_weight=0, agent.connection_weight=0 and the numbers of "
-            "agent.sentences to 0; 'kgr1 ranker' makes a ranker for the policy afterwards."
+            f"What is added to the probabilities of a model has no part in training: set {zeros} and the numbers of "
+            "agent.sentences to 0; 'kgr1 ranker' and 'kgr1 verifier' make a ranker and a verifier for the policy "
+            "afterwards."
         )
     checkpoint = start_point(out, resume=resume)
     _check_goes_on(checkpoint, settings.train)
