@@ -95,11 +95,15 @@ class FinishReason(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """What a hop leads to: its results in the order of their names, or the first of them, and how many there are."""
+    """What a hop leads to: its results in the order of their names, or the first of them, and how many there are.
+
+    ``back`` says that all of them were met on the way.
+    """
 
     hop: DirectedRelation
     names: tuple[str, ...]
     total: int
+    back: bool = False
 
 
 class Triple(NamedTuple):

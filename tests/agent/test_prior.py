@@ -10,7 +10,7 @@ from episode_parts import FailingGraph, answer, ask, play
 from set_episodes import FILMS, named, play_sets
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import Prior, walked
+from kgr1.agent.prior import MOST_ASKED, Prior, walked
 from kgr1.agent.set_grammar import SetGrammar
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.graph.store import GraphStore
@@ -156,6 +156,19 @@ def test_meaning_counts_where_fewer_than_half_of_the_relations_are_known() -> No
     assert ranker.calls == []
 
 
+def test_of_many_relations_the_model_is_asked_about_those_that_the_ranker_likes() -> None:
+    meaning = Meant()
+    hops: list[DirectedRelation] = [(False, "r" * number) for number in range(1, MOST_ASKED + 3)]
+    ranker = Asked()
+    ranker.known = 0.0
+    found = Prior(ranker, 1.0, named("Alien"), 1.0, meaning, 1.0).of([("Alien", hop) for hop in hops], ())
+    assert [sorted(call[2]) for call in meaning.calls] == [sorted(hops[2:])]  # it likes long names
+    assert found == [float(number + 8) for number in range(1, MOST_ASKED + 3)]  # the others mean as little as the least
+    meaning.calls.clear()
+    Prior(None, 0.0, named("Alien"), 0.0, meaning, 1.0).of([("Alien", hop) for hop in hops], ())
+    assert meaning.calls[0][2] == hops[:MOST_ASKED]  # in the order of the list
+
+
 def test_going_on_has_a_weighed_score_of_its_own() -> None:
     meaning = Meant()
     prior = Prior(None, 0.0, named("Alien"), 0.0, meaning, 0.0, 0.5)
@@ -214,8 +227,9 @@ def test_a_grammar_expects_something_of_each_query_that_has_a_relation() -> None
 class Ranked(ScriptedPolicy):
     """A policy that could have a ranker, and remembers what the grammar lets it know of that."""
 
-    def __init__(self, ranker: Asked | None) -> None:
-        super().__init__(WALK, "ranked")
+    def __init__(self, ranker: Asked | None, walk: Sequence[str] = WALK) -> None:
+        super().__init__(walk, "ranked")
+        self.walk = walk
         self.ranker = ranker
         self.meaning = Meant()
         self.verifier = None
@@ -223,7 +237,7 @@ class Ranked(ScriptedPolicy):
         self.thoughts: list[list[float | None]] = []
 
     async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> ScriptedSession:
-        return _Told(prompt, list(WALK), self)
+        return _Told(prompt, list(self.walk), self)
 
 
 class _Told(ScriptedSession):
@@ -304,6 +318,22 @@ def test_what_was_found_is_looked_at_before_the_next_thought() -> None:
     assert episode.usage.graph_calls == without + 2  # the relations of both directions
     assert len(episode.turns) == 3
     assert policy.meaning.calls == []
+
+
+def test_nobody_looks_behind_what_was_singled_out() -> None:
+    rows = [
+        ("Alien", "actor", "Weaver"),
+        ("Alien", "actor", "Hurt"),
+        ("Weaver", "born in", "US"),
+        ("Hurt", "in", "1984"),
+    ]
+    walk = [ask(LIST), ask('get_tail_entities("Alien", "actor")'), answer('["*"]')]
+    for topics, looked in ((("Alien",), 1), (("Alien", "1984"), 0)):
+        policy = Ranked(None, walk)
+        settings = {**SETS, **ONWARD, "ahead_weight": 0.5, "connection_weight": 1.0, "guided": True}
+        episode = play(policy, on=GraphStore.from_triples(rows), question=named(*topics), **settings)
+        assert len(policy.meaning.ahead) == looked
+        assert bool(episode.turns[1].linked) is (not looked)
 
 
 @pytest.mark.parametrize("agent", [{"onward": ()}, {"sentences": {}}, {"max_turns": 4}, {"ahead_weight": 0.0}])

@@ -9,7 +9,7 @@ from episode_parts import answer, ask, play
 from set_episodes import named
 
 from kgr1.agent.claim import supports
-from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing
+from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing, unlike
 from kgr1.graph.store import GraphStore
 from kgr1.graph.temporal import UNDATED, parse_filter, parse_span
 from kgr1.types import STEP, Episode, Observation, Query
@@ -126,6 +126,53 @@ def test_a_fact_may_hold_begin_or_end_at_a_time(text: str, answers: set[str]) ->
 def test_the_facts_that_are_meant_are_shown_with_their_dates() -> None:
     turn = played("Who visited Iraq in 2007?", "Iraq").turns[1]
     assert turn.information.endswith("(Iraq, visit: Bush (2007-09-03), Egypt (2007-01-05)) (in both: Bush, Egypt)")
+
+
+MANY = [f"20{year:02}-{month:02}-01" for year in range(1, 21) for month in (3, 9)]  # forty dates of one result
+
+
+def asked(text: str, texts: list[str] = MANY, topic: str = "Iraq") -> Episode:
+    rows = [("Straw", "visit", "Iraq")] * len(texts)
+    graph = GraphStore.from_triples(rows, spans=[parse_span(each) or UNDATED for each in texts])
+    settings = {"sets": True, "max_turns": 5, "observation_tokens": 5000, "comparisons": True}
+    return play(WHO, on=graph, question=named(topic, text=text), **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("When did Straw first visit Iraq?", ("2001-03-01",)),
+        ("When did Straw last visit Iraq?", ("2020-09-01",)),
+        ("In which year did Straw last visit Iraq?", ("2020",)),
+        ("In which year did Straw first visit Iraq?", ("2001",)),
+    ],
+)
+def test_an_answer_of_dates_stands_on_dates_that_are_shown(text: str, answers: tuple[str, ...]) -> None:
+    episode = asked(text)
+    assert episode.answers == answers
+    assert all(supports(episode))
+    shown = episode.turns[1].information
+    assert shown.startswith("Straw (2001-03-01, ")
+    assert all(answer in shown for answer in answers)
+    (linked,) = episode.turns[1].linked
+    assert (linked.names, len(linked.times[0])) == (("Straw",), 1)
+
+
+def test_of_more_dates_than_can_be_singled_out_those_that_are_shown_are_given() -> None:
+    episode = asked("When did Straw visit Iraq?")
+    assert episode.turns[1].linked == ()
+    assert 1 < len(episode.answers) < len(MANY)
+    assert all(answer in episode.turns[1].information for answer in episode.answers)
+    assert all(supports(episode))
+
+
+def test_of_several_facts_in_the_year_that_is_asked_for_one_is_shown() -> None:
+    many = ["2001-01-01", "2001-02-01", "2002-05-01", "1999-01-01"]
+    first, second = (Moment("A", parse_span(text) or (0, 0), text) for text in many[:2])
+    assert unlike(Timing(asks=True, parts=1), [first, second]) == [first]
+    assert unlike(Timing(asks=True), [first, second]) == [first, second]
+    assert unlike(Timing(asks=True, end=True), [Moment("A", (0, 0), "2001/")]) == []
+    assert unlike(Timing(asks=True), [Moment("A", (0, 0), "/2001")]) == []
 
 
 def test_results_without_dates_are_left_as_they_are() -> None:

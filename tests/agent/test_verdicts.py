@@ -10,7 +10,7 @@ from episode_parts import FailingGraph, answer, ask, play
 from set_episodes import FILMS, Rows, named
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import MOST_VERIFIED, Prior, Verdict, branches, likeliest
+from kgr1.agent.prior import BACK, MOST_VERIFIED, Prior, Verdict, branches, likeliest
 from kgr1.agent.scout import MOST_FOLLOWED
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
@@ -114,8 +114,30 @@ def test_more_of_what_is_found_is_better() -> None:
     told = policy.told[1]
     assert told['get_tail_entities("A", "many")'] == 4 * 0.5
     assert told['get_tail_entities("A", "few")'] == 0.5
-    # What leads to the topic alone leads there.
-    assert told['get_tail_entities("A", "few of")'] == 0.5
+    # What leads to the topic alone leads there, and is no way on.
+    assert told['get_tail_entities("A", "few of")'] == 0.5 - BACK
+
+
+def test_the_way_back_is_no_way_on() -> None:
+    rows = [("A", "code", "P"), ("A", "second", "P"), ("B", "second", "P"), ("P", "of", "Q"), ("Q", "kind", "P")]
+    walk = [ask('get_tail_relations("A")'), ask('get_tail_entities("A", "code")'), LIST_FOUND, answer("[]")]
+    policy = Judged(Judge(), walk)
+    played(policy, "A", rows=rows)
+    told = {query: score for query, score in policy.told[3].items() if '"*"' in query}
+    assert told == {
+        'get_head_entities("*", "code")': 0.5 - BACK,
+        'get_head_entities("*", "second")': 0.5,  # it leads to another one as well
+        'get_tail_entities("*", "of")': 0.5,
+        'get_head_entities("*", "kind")': 0.5,
+    }
+    further = [*walk[:3], ask('get_tail_entities("*", "of")'), LIST_FOUND, answer("[]")]
+    policy = Judged(Judge(), further)
+    played(policy, "A", rows=rows)
+    assert policy.told[5]['get_tail_entities("*", "kind")'] == 0.5 - BACK
+    # What leads from another topic to what was found connects both.
+    policy = Judged(Judge(), [*walk[:2], ask('get_tail_relations("B")'), answer("[]")])
+    played(policy, "A", "B", rows=rows)
+    assert policy.told[3]['get_tail_entities("B", "second")'] == 0.5
 
 
 def test_what_it_was_not_asked_about_is_as_bad_as_the_worst() -> None:

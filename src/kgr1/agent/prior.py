@@ -18,6 +18,9 @@ MOST_ASKED = 50
 MOST_VERIFIED = 8
 """Relations, the likeliest first, that are followed for a verifier."""
 
+BACK = 10.0
+"""What is taken from the logit of a relation that leads to nothing but what was met on the way."""
+
 Step = tuple[str, DirectedRelation | None]
 """The entity that a query is about, and the relation that it follows; None for a listing."""
 
@@ -167,6 +170,7 @@ class Prior:
             found = self._verdicts(ways if here else [*ways, []], [outcomes[step] for step in steps])
             more |= {step: self.verifier_weight * verdict.right for step, verdict in zip(steps, found, strict=True)}
         rest = min(more.values(), default=0.0)
+        more = {step: score - BACK * outcomes[step].back for step, score in more.items()}
         return [
             None if score is None else score + (0.0 if hop is None else more.get((entity, hop), rest))
             for (entity, hop), score in zip(queries, expected, strict=True)

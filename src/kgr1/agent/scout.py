@@ -88,6 +88,7 @@ class Scout:
         """What relations of topics, or of what was found, lead to."""
         found = find(self._question.topics, turns).names[:MOST_FOLLOWED]
         known = {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
+        met = known.union(neutralise(name) for turn in turns for name in turn.shown_entities)
         queries = {
             step: [
                 Query(operation=STEP[step[1][0]], entity=name, relation=step[1][1], graph_id=self._question.graph_id)
@@ -100,7 +101,8 @@ class Scout:
         for step, asked in queries.items():
             names = sorted({name for answer in islice(answers, len(asked)) for name in answer.names})
             kept = [name for name in names if neutralise(name) not in known] or names  # as in kgr1.agent.found
-            result[step] = Outcome(step[1], tuple(kept), len(kept))
+            back = (met if step[0] == FOUND else known).issuperset(map(neutralise, names))
+            result[step] = Outcome(step[1], tuple(kept), len(kept), back)
         return result
 
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
