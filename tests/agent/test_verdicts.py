@@ -10,7 +10,7 @@ from episode_parts import FailingGraph, answer, ask, play
 from set_episodes import FILMS, Rows, named
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import BACK, MOST_VERIFIED, Prior, Verdict, branches, likeliest
+from kgr1.agent.prior import BACK, DOUBT, MOST_VERIFIED, Prior, Verdict, branches, likeliest
 from kgr1.agent.scout import MOST_FOLLOWED
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
@@ -178,12 +178,20 @@ def test_going_on_is_weighed_where_the_ranker_knows_the_relations() -> None:
         judge = Judge()
         policy = Judged(judge, known=known)
         played(policy, **SENTENCES, verifier_weight=0.0, verifier_onward=0.5)
-        goes_on = ord("S") - ord("A"), ord("L") - ord("A")  # from Scott, from Legend
+        goes_on = ord("S") - ord("A"), ord("L") - ord("A") - DOUBT  # from Scott, and from Legend behind two hops
         expected = [0.0, 0.0, 0.5 * weight * goes_on[0], 0.0, 0.5 * weight * goes_on[1]]
         assert [said[0] for said in policy.thoughts] == expected
         assert [said[1] for said in policy.thoughts] == [1.0] * 5
         scott, legend = Outcome((True, "director"), ("Scott",), 1), Outcome((False, "director"), ("Legend",), 1)
         assert judge.asked == ([([[]], [scott]), ([[(True, "director")]], [legend])] if weight else [])
+
+
+def test_going_on_behind_two_hops_takes_being_sure_and_ending_does_not() -> None:
+    turns = played(Judged(Judge()), verifier_weight=0.0, verifier_onward=0.0).turns
+    prior = Prior(Knowing(1.0), 0.0, named("Alien"), verifier=Judge(), verifier_onward=1.0)
+    for name, first, second in (("A", 0.0, 0.0), ("B", 1.0, 0.0), ("D", 3.0, 1.0), ("?", -2.0, -2.0)):
+        assert prior.goes_on([name], turns[:2]) == first
+        assert prior.goes_on([name], turns[:4]) == second
 
 
 def test_branches_are_the_ways_from_each_topic() -> None:

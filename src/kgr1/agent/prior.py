@@ -21,6 +21,12 @@ MOST_VERIFIED = 8
 BACK = 10.0
 """What is taken from the logit of a relation that leads to nothing but what was met on the way."""
 
+DOUBT = 2.0
+"""How sure a verifier has to be to be heard that a question goes on behind two hops; that it ends is heard at once.
+
+What ends after two hops on one graph goes on to a third on another, and the verifier has met more of one of them.
+"""
+
 Step = tuple[str, DirectedRelation | None]
 """The entity that a query is about, and the relation that it follows; None for a listing."""
 
@@ -187,7 +193,9 @@ class Prior:
             return 0.0
         *before, (*way, last) = ways
         outcome = Outcome(last, tuple(sorted(found)), len(found))
-        return sum(weight * verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
+        logits = (verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
+        doubt = DOUBT if way else 0.0
+        return sum(weight * (logit if logit < 0 else max(logit - doubt, 0.0)) for logit in logits)
 
     def _verdicts(self, ways: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]) -> Sequence[Verdict]:
         if self.verifier is None or not outcomes:
