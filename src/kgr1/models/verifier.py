@@ -104,8 +104,10 @@ class Verifier:
     @classmethod
     def new(cls, model: Any, tokenizer: Any, *, seed: int = 0) -> Verifier:
         """An untrained one, whose weights are drawn with ``seed``."""
-        torch.manual_seed(seed)
-        return cls(VerifierNetwork(6 * model.get_input_embeddings().weight.shape[1]), model, tokenizer)
+        with torch.random.fork_rng(devices=[]):  # loading one changes nothing of what is drawn elsewhere
+            torch.manual_seed(seed)
+            network = VerifierNetwork(6 * model.get_input_embeddings().weight.shape[1])
+        return cls(network, model, tokenizer)
 
     @classmethod
     def load(cls, folder: Path, model: Any, tokenizer: Any) -> Verifier | None:
