@@ -194,6 +194,18 @@ def test_going_on_behind_two_hops_takes_being_sure_and_ending_does_not() -> None
         assert prior.goes_on([name], turns[:4]) == second
 
 
+def test_where_one_relation_was_listed_nothing_is_said_of_going_on() -> None:
+    judge = Judge()
+    rows = [("A", "r", "B"), ("B", "s", "C"), ("B", "t", "C")]
+    walk = [ask('get_tail_relations("A")'), ask('get_tail_entities("A", "r")'), answer('["*"]')]
+    played(Judged(judge, walk), "A", rows=rows, verifier_weight=0.0, verifier_onward=1.0, **SENTENCES)
+    assert judge.asked == []
+    played(
+        Judged(judge, walk), "A", rows=[*rows, ("A", "u", "D")], verifier_weight=0.0, verifier_onward=1.0, **SENTENCES
+    )
+    assert len(judge.asked) == 1
+
+
 def test_branches_are_the_ways_from_each_topic() -> None:
     other = [ask('get_tail_relations("Legend")'), ask('get_tail_entities("Legend", "director")'), answer('["*"]')]
     turns = played(Judged(Judge(), [*WALK[:4], *other]), "Alien", "Legend").turns

@@ -185,11 +185,12 @@ class Prior:
     def goes_on(self, found: Sequence[str], turns: Sequence[Turn]) -> float:
         """A weighed logit of a verifier for going on from what was ``found`` after ``turns``.
 
-        It counts as much as what relations mean does not: where the ranker knows half of the last list or more.
+        It counts as much as what relations mean does not: where the ranker knows half of the last list or more. Where
+        that had one relation it says nothing, since it learns from hops at which there was something to choose.
         """
-        ways = branches(turns)
-        weight = self.verifier_onward * (1.0 - _novelty(self._familiarity(listed(turns)))) if ways else 0.0
-        if not weight:
+        ways, relations = branches(turns), listed(turns)
+        weight = self.verifier_onward * (1.0 - _novelty(self._familiarity(relations)))
+        if not ways or len(relations) < 2 or not weight:
             return 0.0
         *before, (*way, last) = ways
         outcome = Outcome(last, tuple(sorted(found)), len(found))
