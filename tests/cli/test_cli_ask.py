@@ -73,11 +73,11 @@ def test_the_way_and_the_facts_are_shown(run: Run, family: Path) -> None:
 
 def test_who_looks_on_changes_nothing_about_who_is_asked() -> None:
     class Advised(ScriptedPolicy):
-        ranker, meaning = "a ranker", "a meaning"
+        ranker, meaning, verifier = "a ranker", "a meaning", "a verifier"
 
     watched = trace.watch(Advised(TURNS))
     assert isinstance(watched, Ranked)
-    assert (watched.ranker, watched.meaning) == ("a ranker", "a meaning")
+    assert (watched.ranker, watched.meaning, watched.verifier) == ("a ranker", "a meaning", "a verifier")
     assert not isinstance(trace.watch(ScriptedPolicy(TURNS)), Ranked)
 
 

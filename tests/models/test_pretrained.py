@@ -67,7 +67,7 @@ def test_nothing_is_added_to_what_an_agent_learns_from(tmp_path: Path) -> None:
     assert shipped["ranker_weight"] > 0
     assert any(shipped["sentences"].values())
     added = {"ranker_weight", "ranker_floor", "meaning_weight", "ahead_weight", "onward", "connection_weight"}
-    added |= {"comparisons"}
+    added |= {"comparisons", "verifier_weight", "verifier_onward"}
     assert added <= shipped.keys()
     assert not added & learning.keys()
     assert learning["sentences"] == dict.fromkeys(shipped["sentences"], 0.0)
