@@ -11,7 +11,7 @@ from set_episodes import FILMS, Rows, named
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
 from kgr1.agent.prior import BACK, DOUBT, MOST_VERIFIED, Prior, Verdict, branches, likeliest
-from kgr1.agent.scout import MOST_FOLLOWED
+from kgr1.agent.scout import MOST_FOLLOWED, MOST_READ
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
 from kgr1.types import DirectedRelation, Episode, Outcome, Question, StopReason
@@ -171,6 +171,14 @@ def test_only_some_of_what_was_found_are_followed_from() -> None:
     played(Judged(judge, walk), "A", rows=rows)
     assert judge.asked[-1][1][0].total == MOST_FOLLOWED
     assert judge.asked[0][1] == [Outcome((True, "has"), tuple(name for _, _, name in many), len(many))]
+
+
+def test_a_relation_to_thousands_is_not_read_whole() -> None:
+    rows = [("A", "has", f"B{number:04}") for number in range(4 * MOST_READ)] + [("A", "is", "C")]
+    judge = Judge()
+    played(Judged(judge, [ask('get_tail_relations("A")'), answer("[]")]), "A", rows=rows)
+    (many,) = (found for found in judge.asked[0][1] if found.hop[1] == "has")
+    assert many.names == tuple(f"B{number:04}" for number in range(MOST_READ))
 
 
 def test_going_on_is_weighed_where_the_ranker_knows_the_relations() -> None:

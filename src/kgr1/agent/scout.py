@@ -35,6 +35,9 @@ MOST_MEMBERS = 30
 MOST_FOLLOWED = 10
 """Results that a relation is followed from to see what it leads to."""
 
+MOST_READ = 50
+"""Results of each of these that are asked for, the first in the order of their names: some relations have millions."""
+
 MOST_DATES = 3
 """Dates that single a result out."""
 
@@ -89,12 +92,13 @@ class Scout:
         found = find(self._question.topics, turns).names[:MOST_FOLLOWED]
         known = {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
         met = known.union(neutralise(name) for turn in turns for name in turn.shown_entities)
+        graph_id = self._question.graph_id
         queries = {
-            step: [
-                Query(operation=STEP[step[1][0]], entity=name, relation=step[1][1], graph_id=self._question.graph_id)
-                for name in (found if step[0] == FOUND else (step[0],))
+            (entity, (way, relation)): [
+                Query(operation=STEP[way], entity=name, relation=relation, graph_id=graph_id, limit=MOST_READ)
+                for name in (found if entity == FOUND else (entity,))
             ]
-            for step in steps
+            for entity, (way, relation) in steps
         }
         answers = iter(await self._execute([query for each in queries.values() for query in each]))
         result: dict[tuple[str, DirectedRelation], Outcome] = {}
