@@ -6,7 +6,7 @@ graph calls are counted like others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -89,25 +89,18 @@ class Scout:
         self, steps: Sequence[tuple[str, DirectedRelation]], turns: Sequence[Turn]
     ) -> dict[tuple[str, DirectedRelation], Outcome]:
         """What relations of topics, or of what was found, lead to."""
-        found = find(self._question.topics, turns).names[:MOST_FOLLOWED]
+        found = find(self._question.topics, turns).names
         known = {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
         met = known.union(neutralise(name) for turn in turns for name in turn.shown_entities)
-        graph_id = self._question.graph_id
         queries = {
-            (entity, (way, relation)): [
-                Query(operation=STEP[way], entity=name, relation=relation, graph_id=graph_id, limit=MOST_READ)
-                for name in (found if entity == FOUND else (entity,))
-            ]
-            for entity, (way, relation) in steps
+            (entity, hop): followed(hop, found if entity == FOUND else (entity,), self._question.graph_id)
+            for entity, hop in steps
         }
         answers = iter(await self._execute([query for each in queries.values() for query in each]))
-        result: dict[tuple[str, DirectedRelation], Outcome] = {}
-        for step, asked in queries.items():
-            names = sorted({name for answer in islice(answers, len(asked)) for name in answer.names})
-            kept = [name for name in names if neutralise(name) not in known] or names  # as in kgr1.agent.found
-            back = (met if step[0] == FOUND else known).issuperset(map(neutralise, names))
-            result[step] = Outcome(step[1], tuple(kept), len(kept), back)
-        return result
+        return {
+            (entity, hop): outcome_of(hop, islice(answers, len(asked)), known, met if entity == FOUND else known)
+            for (entity, hop), asked in queries.items()
+        }
 
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
         """The facts by which some of what is found after ``turns`` are meant, and others are not."""
@@ -205,3 +198,24 @@ class Scout:
     async def _few(self, steps: Sequence[Query]) -> list[Observation]:
         """The answers to some queries, none where there are too many."""
         return await self._execute(steps) if len(steps) <= MOST_STEPS else []
+
+
+def followed(hop: DirectedRelation, entities: Sequence[str], graph_id: str | None) -> list[Query]:
+    """The queries that follow a relation from the first of some entities, to see what it leads to."""
+    way, relation = hop
+    return [
+        Query(operation=STEP[way], entity=name, relation=relation, graph_id=graph_id, limit=MOST_READ)
+        for name in entities[:MOST_FOLLOWED]
+    ]
+
+
+def outcome_of(
+    hop: DirectedRelation, answers: Iterable[Observation], known: Collection[str], met: Collection[str] = ()
+) -> Outcome:
+    """What the ``answers`` to :func:`followed` give together, without what is ``known``, unless there is nothing else.
+
+    ``known`` are the names of the entities that were asked about and ``met`` of all on the way, both neutralised.
+    """
+    names = sorted({name for answer in answers for name in answer.names})
+    kept = [name for name in names if neutralise(name) not in known] or names  # as in kgr1.agent.found
+    return Outcome(hop, tuple(kept), len(kept), all(neutralise(name) in met for name in names))

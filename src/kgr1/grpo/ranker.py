@@ -14,6 +14,7 @@ from kgr1.config import RankerSettings
 from kgr1.datasets.hops import Choice
 from kgr1.errors import SettingsError
 from kgr1.grpo.checkpoint import write_file
+from kgr1.grpo.fit import fit
 from kgr1.models.pretrained import RANKER_FILE
 from kgr1.models.ranker import Ranker
 from kgr1.types import DirectedRelation
@@ -61,25 +62,13 @@ def train_ranker(
     """
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
-    network = ranker.network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    cases = [_few(choice, rng) for choice in choices]
-    steps = settings.epochs * -(-len(cases) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    step = 0
-    for _ in range(settings.epochs):
-        rng.shuffle(cases)
-        for start in range(0, len(cases), settings.batch_size):
-            batch = cases[start : start + settings.batch_size]
-            scores = network(ranker.lay_out([_laid_out(choice) for choice in batch]))
-            loss = functional.cross_entropy(scores, torch.tensor([choice.chosen for choice in batch]))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            step += 1
-            on_step(step, steps, loss.item())
-    network.eval()
+    network = ranker.network
+
+    def loss(batch: Sequence[Choice]) -> torch.Tensor:
+        scores = network(ranker.lay_out([_laid_out(choice) for choice in batch]))
+        return functional.cross_entropy(scores, torch.tensor([choice.chosen for choice in batch]))
+
+    fit(network, [_few(choice, rng) for choice in choices], loss, settings, rng, on_step)
 
 
 def save_ranker(ranker: Ranker, folder: Path) -> Path:

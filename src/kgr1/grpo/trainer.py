@@ -383,8 +383,7 @@ def train_grpo(
     if not questions:
         raise SettingsError("There is no training question; check the questions, the split and the subset.")
     agent = settings.agent
-    added = [name for name in ADDED_WEIGHTS if getattr(agent, name)]
-    if added or any(agent.sentences.values()):
+    if any(getattr(agent, name) for name in ADDED_WEIGHTS) or any(agent.sentences.values()):
         zeros = ", ".join(f"agent.{name}=0" for name in ADDED_WEIGHTS)
         raise SettingsError(
             f"What is added to the probabilities of a model has no part in training: set {zeros} and the numbers of "

@@ -14,16 +14,18 @@ import torch
 from torch.nn import functional
 
 from kgr1.agent.prior import MOST_VERIFIED
-from kgr1.agent.scout import MOST_FOLLOWED
+from kgr1.agent.scout import followed, outcome_of
 from kgr1.config import VerifierSettings
 from kgr1.datasets.hops import Followed
 from kgr1.errors import SettingsError
 from kgr1.graph.api import KnowledgeGraph
+from kgr1.graph.render import neutralise
 from kgr1.grpo.checkpoint import write_file
+from kgr1.grpo.fit import fit
 from kgr1.models.pretrained import VERIFIER_FILE
 from kgr1.models.ranker import Ranker
 from kgr1.models.verifier import Verifier, VerifierNetwork
-from kgr1.types import STEP, DirectedRelation, Outcome, Query, Question
+from kgr1.types import Outcome, Question
 
 STANDARDISED = 2500
 """Cases whose features say what mean and standard deviation are."""
@@ -59,20 +61,12 @@ def cases(hops: Iterable[Followed], graph: KnowledgeGraph, ranker: Ranker, seed:
         others = sorted((each for each in liked if each != hop.hop), key=lambda each: -liked[each])
         taken, rest = others[: MOST_VERIFIED - 2], others[MOST_VERIFIED - 2 :]
         taken = [hop.hop, *taken, *rng.sample(rest, min(1, len(rest)))]
-        outcomes = [_outcome(hop, each, graph) for each in taken]
+        known = {*map(neutralise, hop.asked)}
+        outcomes = [
+            outcome_of(each, graph.execute(followed(each, hop.here, hop.question.graph_id)), known) for each in taken
+        ]
         right = tuple(found.names == outcomes[0].names for found in outcomes)
         yield Case(hop, tuple(outcomes), right, tuple(liked[each] for each in taken))
-
-
-def _outcome(hop: Followed, relation: DirectedRelation, graph: KnowledgeGraph) -> Outcome:
-    """As :meth:`kgr1.agent.scout.Scout.outcomes` has it."""
-    queries = [
-        Query(operation=STEP[relation[0]], entity=name, relation=relation[1], graph_id=hop.question.graph_id)
-        for name in hop.here[:MOST_FOLLOWED]
-    ]
-    names = sorted({name for answer in graph.execute(queries) for name in answer.names})
-    kept = [name for name in names if name not in hop.asked] or names
-    return Outcome(relation, tuple(kept), len(kept))
 
 
 def read_cases(
@@ -104,27 +98,16 @@ def train_verifier(
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
     order = list(range(len(made)))
-    network = verifier.network.train()
+    network = verifier.network
     network.standardise(
         torch.cat([features[place] for place in rng.sample(order, min(len(order), STANDARDISED))]).float()
     )
     network.probe = verifier.probe()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.epochs * -(-len(order) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    step = 0
-    for _ in range(settings.epochs):
-        rng.shuffle(order)
-        for start in range(0, len(order), settings.batch_size):
-            places = order[start : start + settings.batch_size]
-            loss = _loss(network, [made[place] for place in places], [features[place] for place in places])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            step += 1
-            on_step(step, steps, loss.item())
-    network.eval()
+
+    def loss(places: Sequence[int]) -> torch.Tensor:
+        return _loss(network, [made[place] for place in places], [features[place] for place in places])
+
+    fit(network, order, loss, settings, rng, on_step)
 
 
 def _loss(network: VerifierNetwork, made: Sequence[Case], features: Sequence[torch.Tensor]) -> torch.Tensor:
