@@ -61,7 +61,7 @@ LEAST_STD = 1e-3
 LEAST_ALIKE = 0.9
 """The cosine above which a policy reads like the one that a verifier was made for."""
 
-RANK = 4
+RANK = 2
 """Of the additions."""
 
 PROBE = Outcome((True, "director"), ("Ridley Scott",), 1)
