@@ -176,6 +176,21 @@ def test_what_is_added_to_the_model_is_there_while_the_verifier_reads(loaded: Lo
     assert close(Verifier.new(merged.model, merged.tokenizer).features(QUESTION, HOSTED, OUTCOMES), after)
 
 
+def test_numbers_fit_into_16_bits(loaded: LoadedModel) -> None:
+    loud = load_model(loaded.name)
+    with torch.no_grad():
+        loud.model.model.norm.weight *= 1e6  # the tiny model's last layer is the one that is read
+    features = Verifier.new(loud.model, loud.tokenizer).features(QUESTION, HOSTED, OUTCOMES)
+    usual = Verifier.new(loaded.model, loaded.tokenizer).features(QUESTION, HOSTED, OUTCOMES)
+    assert features.abs().max() == torch.finfo(torch.float16).max
+    assert features.sign().equal(usual.sign())
+
+
+def test_layers_that_are_kept_elsewhere_are_one_sentence() -> None:
+    with pytest.raises(ModelError, match="A Linear keeps its layers elsewhere than Llama"):
+        linear_sizes(torch.nn.Linear(2, 2), [0])
+
+
 def test_two_layers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two layers the second is both; of five they are the third and the fourth."""
     monkeypatch.setattr(tiny, "LAYERS", 5)

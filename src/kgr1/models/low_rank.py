@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kgr1.errors import ModelError
+
 SCALE = 2.0
 """s; what alpha = 2 r is to LoRA."""
 
@@ -47,7 +49,14 @@ class LowRank(nn.Module):
 
 
 def linear_sizes(decoder: Any, layers: Sequence[int]) -> dict[str, tuple[int, int]]:
-    """The sizes of the linear layers of some layers of a decoder, counted from 0."""
+    """The sizes of the linear layers of some layers of a decoder, counted from 0.
+
+    Raises :class:`ModelError` for a decoder whose layers are not where those of Llama and its kin are.
+    """
+    if not hasattr(decoder, "layers"):
+        raise ModelError(
+            f"A {type(decoder).__name__} keeps its layers elsewhere than Llama, Qwen, Gemma or Mistral do."
+        )
     found: dict[str, tuple[int, int]] = {}
 
     def visit(module: Any, name: str) -> None:
@@ -65,7 +74,7 @@ def linear_sizes(decoder: Any, layers: Sequence[int]) -> dict[str, tuple[int, in
 
 def _adding(inner: nn.Parameter, outer: nn.Parameter) -> Any:
     def add(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        into = functional.linear(inputs[0], inner.to(output.dtype))
-        return output + SCALE * functional.linear(into, outer.to(output.dtype))
+        into = functional.linear(inputs[0], inner.to(output))
+        return output + SCALE * functional.linear(into, outer.to(output))
 
     return add

@@ -61,12 +61,14 @@ LEAST_STD = 1e-3
 LEAST_ALIKE = 0.9
 """The cosine above which a policy reads like the one that a verifier was made for."""
 
+LARGEST = torch.finfo(torch.float16).max
+"""What a mean can be in the file of a verifier."""
+
 RANK = 2
 """Of the additions."""
 
 PROBE = Outcome((True, "director"), ("Ridley Scott",), 1)
 """What a verifier's file says how the model reads it, behind the question of who directed Alien."""
-
 
 Reading = tuple[str, Sequence[Sequence[DirectedRelation]], Sequence[Outcome]]
 """A question, the branches of the way so far, and the outcomes of what could follow."""
@@ -200,7 +202,7 @@ class Verifier:
             place = torch.tensor(places[len(start) :])
             parts = ((layer[place[: len(path)]], layer[place[len(path) :]]) for layer in states)
             rows.append(torch.cat([part for way, end in parts for part in (way.mean(0), end.mean(0), end[-1])]))
-        return torch.stack(rows)
+        return torch.stack(rows).clamp(-LARGEST, LARGEST)
 
     def _texts(
         self, question: str, branches: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]
