@@ -214,7 +214,7 @@ class RankerSettings(Record):
 class VerifierSettings(Record):
     """The verifier beside a policy (:mod:`kgr1.models.verifier`)."""
 
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=16, ge=1, description="cases per optimizer step")
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)

@@ -10,7 +10,7 @@ from episode_parts import FailingGraph, answer, ask, play
 from set_episodes import FILMS, Rows, named
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
-from kgr1.agent.prior import BACK, DOUBT, MOST_VERIFIED, Prior, Verdict, branches, likeliest
+from kgr1.agent.prior import MOST_VERIFIED, Prior, Verdict, branches, likeliest
 from kgr1.agent.scout import MOST_FOLLOWED, MOST_READ
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
@@ -26,7 +26,7 @@ Asked = tuple[list[list[DirectedRelation]], list[Outcome]]
 
 
 class Judge:
-    """A verifier that likes many results, and what begins with a letter late in the alphabet to be gone on from."""
+    """A verifier that likes many results but no way back, and what begins with a late letter to be gone on from."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -36,7 +36,10 @@ class Judge:
     ) -> list[Verdict]:
         assert question
         self.asked.append(([list(way) for way in branches], list(outcomes)))
-        return [Verdict(float(found.total), float(ord(found.names[0][0]) - ord("A"))) for found in outcomes]
+        return [
+            Verdict(-1.0 if found.back else float(found.total), float(ord(found.names[0][0]) - ord("A")))
+            for found in outcomes
+        ]
 
 
 class Knowing:
@@ -114,18 +117,18 @@ def test_more_of_what_is_found_is_better() -> None:
     told = policy.told[1]
     assert told['get_tail_entities("A", "many")'] == 4 * 0.5
     assert told['get_tail_entities("A", "few")'] == 0.5
-    # What leads to the topic alone leads there, and is no way on.
-    assert told['get_tail_entities("A", "few of")'] == 0.5 - BACK
+    # What leads to the topic alone leads there.
+    assert told['get_tail_entities("A", "few of")'] == -0.5
 
 
-def test_the_way_back_is_no_way_on() -> None:
+def test_a_verifier_is_told_what_leads_back() -> None:
     rows = [("A", "code", "P"), ("A", "second", "P"), ("B", "second", "P"), ("P", "of", "Q"), ("Q", "kind", "P")]
     walk = [ask('get_tail_relations("A")'), ask('get_tail_entities("A", "code")'), LIST_FOUND, answer("[]")]
     policy = Judged(Judge(), walk)
     played(policy, "A", rows=rows)
     told = {query: score for query, score in policy.told[3].items() if '"*"' in query}
     assert told == {
-        'get_head_entities("*", "code")': 0.5 - BACK,
+        'get_head_entities("*", "code")': -0.5,
         'get_head_entities("*", "second")': 0.5,  # it leads to another one as well
         'get_tail_entities("*", "of")': 0.5,
         'get_head_entities("*", "kind")': 0.5,
@@ -133,7 +136,7 @@ def test_the_way_back_is_no_way_on() -> None:
     further = [*walk[:3], ask('get_tail_entities("*", "of")'), LIST_FOUND, answer("[]")]
     policy = Judged(Judge(), further)
     played(policy, "A", rows=rows)
-    assert policy.told[5]['get_tail_entities("*", "kind")'] == 0.5 - BACK
+    assert policy.told[5]['get_tail_entities("*", "kind")'] == -0.5
     # What leads from another topic to what was found connects both.
     policy = Judged(Judge(), [*walk[:2], ask('get_tail_relations("B")'), answer("[]")])
     played(policy, "A", "B", rows=rows)
@@ -186,7 +189,7 @@ def test_going_on_is_weighed_where_the_ranker_knows_the_relations() -> None:
         judge = Judge()
         policy = Judged(judge, known=known)
         played(policy, **SENTENCES, verifier_weight=0.0, verifier_onward=0.5)
-        goes_on = ord("S") - ord("A"), ord("L") - ord("A") - DOUBT  # from Scott, and from Legend behind two hops
+        goes_on = ord("S") - ord("A"), ord("L") - ord("A")  # from Scott, and from Legend
         expected = [0.0, 0.0, 0.5 * weight * goes_on[0], 0.0, 0.5 * weight * goes_on[1]]
         assert [said[0] for said in policy.thoughts] == expected
         assert [said[1] for said in policy.thoughts] == [1.0] * 5
@@ -194,24 +197,28 @@ def test_going_on_is_weighed_where_the_ranker_knows_the_relations() -> None:
         assert judge.asked == ([([[]], [scott]), ([[(True, "director")]], [legend])] if weight else [])
 
 
-def test_going_on_behind_two_hops_takes_being_sure_and_ending_does_not() -> None:
+def test_going_on_from_where_the_way_began_is_told_as_such() -> None:
     turns = played(Judged(Judge()), verifier_weight=0.0, verifier_onward=0.0).turns
-    prior = Prior(Knowing(1.0), 0.0, named("Alien"), verifier=Judge(), verifier_onward=1.0)
-    for name, first, second in (("A", 0.0, 0.0), ("B", 1.0, 0.0), ("D", 3.0, 1.0), ("?", -2.0, -2.0)):
-        assert prior.goes_on([name], turns[:2]) == first
-        assert prior.goes_on([name], turns[:4]) == second
+    judge = Judge()
+    prior = Prior(Knowing(1.0), 0.0, named("Alien"), verifier=judge, verifier_onward=1.0)
+    asked = [
+        (["Scott"], turns[:2]),
+        (["Alien"], turns[:2]),  # the topic
+        (["Legend"], turns[:4]),
+        (["Scott"], turns[:4]),  # found on the way
+        (["Legend", "Scott"], turns[:4]),
+    ]
+    for names, before in asked:
+        prior.goes_on(names, before)
+    assert [found.back for _, (found,) in judge.asked] == [False, True, False, True, False]
 
 
-def test_where_one_relation_was_listed_nothing_is_said_of_going_on() -> None:
+def test_where_one_relation_was_listed_going_on_is_asked_about_as_well() -> None:
     judge = Judge()
     rows = [("A", "r", "B"), ("B", "s", "C"), ("B", "t", "C")]
     walk = [ask('get_tail_relations("A")'), ask('get_tail_entities("A", "r")'), answer('["*"]')]
     played(Judged(judge, walk), "A", rows=rows, verifier_weight=0.0, verifier_onward=1.0, **SENTENCES)
-    assert judge.asked == []
-    played(
-        Judged(judge, walk), "A", rows=[*rows, ("A", "u", "D")], verifier_weight=0.0, verifier_onward=1.0, **SENTENCES
-    )
-    assert len(judge.asked) == 1
+    assert judge.asked == [([[]], [Outcome((True, "r"), ("B",), 1)])]
 
 
 def test_branches_are_the_ways_from_each_topic() -> None:

@@ -98,10 +98,12 @@ def test_a_hop_comes_with_what_the_expert_knew(family: GraphStore) -> None:
     first, second = known(NATIONS, family)
     relations = ((True, "parent"), (True, "spouse"), (True, "wrote"))
     ada = frozenset({"Ada"})
-    assert first == Followed(NATIONS, ((),), ("Ada",), ada, relations, (True, "parent"), goes_on=True)
+    assert first == Followed(NATIONS, ((),), ("Ada",), ada, ada, relations, (True, "parent"), goes_on=True)
     relations = ((True, "nationality"), (True, "wrote"), (False, "parent"))
     way = ((True, "parent"),)
-    assert second == Followed(NATIONS, (way,), ("Anne", "George"), ada, relations, (True, "nationality"), goes_on=False)
+    here = ("Anne", "George")
+    met = ada.union(here)
+    assert second == Followed(NATIONS, (way,), here, ada, met, relations, (True, "nationality"), goes_on=False)
 
 
 WRITER = ((False, "about"), (False, "wrote"))
@@ -118,6 +120,12 @@ def test_before_another_topic_nobody_knows_whether_it_goes_on(family: GraphStore
         ((WRITER,), ("Ada", "Luigi"), topics[0], (True, "parent"), None),
         (((*WRITER, (True, "parent")), ()), ("Ada",), topics[1], (True, "parent"), False),
     ]
+    assert [each.met for each in found] == [
+        topics[0],
+        topics[0].union(("Notes", "Sketch")),
+        topics[0].union(("Notes", "Sketch", "Ada", "Luigi")),
+        topics[1],  # who asks about a topic goes back to nothing
+    ]
 
 
 def test_a_hop_that_was_no_choice_is_part_of_the_way(family: GraphStore) -> None:
@@ -125,6 +133,7 @@ def test_a_hop_that_was_no_choice_is_part_of_the_way(family: GraphStore) -> None
     found = known(question_of(path, ("George",), ("England", "Engine")), family)
     england = ((False, "nationality"),)  # its only relation
     assert [(each.branches, each.goes_on) for each in found] == [
+        (((),), None),
         ((england, ()), True),
         ((england, WRITER[:1]), True),
         ((england, WRITER), False),
@@ -191,6 +200,7 @@ def test_on_any_graph_a_chain_is_its_hops(rows: Rows, topic: str, path: list[Dir
         options = around(rows, *here)
         if len(options) > 1 and (out, relation) in options:
             expected.append((tuple(name for _, name in path[:place]), options, (out, relation)))
+        if (out, relation) in options:
             knew.append(((tuple(path[:place]),), tuple(sorted(here)), place + 1 < len(path)))
         facts = [(h, t) if out else (t, h) for h, r, t in rows if r == relation]
         ends = {end for start, end in facts if start in here}

@@ -42,7 +42,7 @@ def test_a_text_is_read_once(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "BATCH", 2)
     context = Context(loaded.model, loaded.tokenizer)
     passes: list[int] = []
-    hook = loaded.model.register_forward_pre_hook(
+    hook = loaded.model.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     first = context.vectors([*TEXTS, TEXTS[0]])

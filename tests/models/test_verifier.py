@@ -19,6 +19,7 @@ from safetensors.torch import load, save  # noqa: E402
 
 import tiny  # noqa: E402
 from kgr1.errors import ModelError  # noqa: E402
+from kgr1.models.low_rank import SCALE, linear_sizes  # noqa: E402
 from kgr1.models.pretrained import VERIFIER_FILE  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy  # noqa: E402
 from kgr1.models.verifier import (  # noqa: E402
@@ -139,6 +140,57 @@ def test_the_first_names_of_an_answer_are_read(
     assert not close(found, by_hand(loaded, "Question: Who?", "\nPath: r", f"\nAnswer:{answer}, ..."))
 
 
+def test_what_leads_back_is_read_as_such(loaded: LoadedModel, verifier: Verifier) -> None:
+    (found,) = verifier.features("Who?", [[]], [Outcome((True, "r"), ("Ada",), 1, back=True)])
+    assert close(found, by_hand(loaded, "Question: Who?", "\nPath: r", "\nBack to: Ada"))
+    assert not close(found, by_hand(loaded, "Question: Who?", "\nPath: r", "\nAnswer: Ada"))
+
+
+def test_several_questions_are_read_in_one_pass(verifier: Verifier) -> None:
+    asked = [(QUESTION, HOSTED, OUTCOMES), ("Who?", [[]], OUTCOMES[:2]), (QUESTION, [[]], OUTCOMES[2:])]
+    together = verifier.read(asked)
+    assert close(together, torch.cat([verifier.features(*each) for each in asked]))
+    learning = verifier.read(asked, gradient=True)
+    assert learning.requires_grad
+    assert close(together, learning.detach())
+
+
+def test_what_is_added_to_the_model_is_there_while_the_verifier_reads(loaded: LoadedModel) -> None:
+    """Against a model into whose weights it was merged."""
+    verifier = shaken(loaded.model, loaded.tokenizer)
+    before = verifier.features(QUESTION, HOSTED, OUTCOMES)
+    low_rank = verifier.network.low_rank
+    for matrix in low_rank.outer:
+        matrix.data += 0.1 * torch.randn_like(matrix)
+    text = loaded.tokenizer("Who?", return_tensors="pt")
+    plain = loaded.model(**text).logits
+    after = verifier.features(QUESTION, HOSTED, OUTCOMES)
+    assert not close(before, after)
+    assert torch.equal(loaded.model(**text).logits, plain)
+    merged = load_model(loaded.name)
+    layers = merged.model.get_decoder().layers
+    sizes = linear_sizes(merged.model.get_decoder(), range(len(layers)))
+    assert len(low_rank.inner) == len(sizes) == 7 * len(layers)
+    for name, inner, outer in zip(sizes, low_rank.inner, low_rank.outer, strict=True):
+        layers.get_submodule(name).weight.data += SCALE * (outer @ inner).detach()
+    assert close(Verifier.new(merged.model, merged.tokenizer).features(QUESTION, HOSTED, OUTCOMES), after)
+
+
+def test_numbers_fit_into_16_bits(loaded: LoadedModel) -> None:
+    loud = load_model(loaded.name)
+    with torch.no_grad():
+        loud.model.model.norm.weight *= 1e6  # the tiny model's last layer is the one that is read
+    features = Verifier.new(loud.model, loud.tokenizer).features(QUESTION, HOSTED, OUTCOMES)
+    usual = Verifier.new(loaded.model, loaded.tokenizer).features(QUESTION, HOSTED, OUTCOMES)
+    assert features.abs().max() == torch.finfo(torch.float16).max
+    assert features.sign().equal(usual.sign())
+
+
+def test_layers_that_are_kept_elsewhere_are_one_sentence() -> None:
+    with pytest.raises(ModelError, match="A Linear keeps its layers elsewhere than Llama"):
+        linear_sizes(torch.nn.Linear(2, 2), [0])
+
+
 def test_two_layers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two layers the second is both; of five they are the third and the fourth."""
     monkeypatch.setattr(tiny, "LAYERS", 5)
@@ -200,7 +252,7 @@ def test_a_verdict_is_that_of_the_formula(verifier: Verifier) -> None:
 
 def test_what_does_not_differ_does_not_count() -> None:
     """Standardised features have mean 0 and standard deviation 1, and rounding is not made larger."""
-    network = VerifierNetwork(3)
+    network = VerifierNetwork(3, {})
     features = torch.tensor([[1.0, 7.0, 1e-5], [3.0, 7.0, -1e-5]])
     network.standardise(features)
     network.head = torch.nn.Identity()

@@ -82,6 +82,16 @@ def done(topics: Collection[str], turns: Iterable[Turn]) -> set[str]:
     return {topic for topic in topics if neutralise(topic) in names}
 
 
+def asked_about(turns: Iterable[Turn]) -> set[str]:
+    """The neutralised names of what was asked about."""
+    return {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
+
+
+def shown_in(turns: Iterable[Turn]) -> set[str]:
+    """The neutralised names of what was found and shown."""
+    return {neutralise(name) for turn in turns for name in turn.shown_entities}
+
+
 def find_for(query: Query, topics: Sequence[str], turns: Sequence[Turn]) -> Found:
     """What ``*`` stands for in a query after ``turns``: of another page of a result, what it stood for there."""
     return find(topics, turns[: first_page(query, turns)])

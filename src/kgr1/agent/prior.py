@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from kgr1.agent.connection import Connection
-from kgr1.agent.found import done, find
+from kgr1.agent.found import asked_about, done, find, shown_in
+from kgr1.graph.render import neutralise
 from kgr1.types import FOUND, DirectedRelation, Outcome, Question, Turn
 
 MOST_ASKED = 50
@@ -17,15 +18,6 @@ MOST_ASKED = 50
 
 MOST_VERIFIED = 8
 """Relations, the likeliest first, that are followed for a verifier."""
-
-BACK = 10.0
-"""What is taken from the logit of a relation that leads to nothing but what was met on the way."""
-
-DOUBT = 2.0
-"""How sure a verifier has to be to be heard that a question goes on behind two hops; that it ends is heard at once.
-
-What ends after two hops on one graph goes on to a third on another, and the verifier has met more of one of them.
-"""
 
 Step = tuple[str, DirectedRelation | None]
 """The entity that a query is about, and the relation that it follows; None for a listing."""
@@ -176,7 +168,6 @@ class Prior:
             found = self._verdicts(ways if here else [*ways, []], [outcomes[step] for step in steps])
             more |= {step: self.verifier_weight * verdict.right for step, verdict in zip(steps, found, strict=True)}
         rest = min(more.values(), default=0.0)
-        more = {step: score - BACK * outcomes[step].back for step, score in more.items()}
         return [
             None if score is None else score + (0.0 if hop is None else more.get((entity, hop), rest))
             for (entity, hop), score in zip(queries, expected, strict=True)
@@ -185,18 +176,17 @@ class Prior:
     def goes_on(self, found: Sequence[str], turns: Sequence[Turn]) -> float:
         """A weighed logit of a verifier for going on from what was ``found`` after ``turns``.
 
-        It counts as much as what relations mean does not: where the ranker knows half of the last list or more. Where
-        that had one relation it says nothing, since it learns from hops at which there was something to choose.
+        It counts as much as what relations mean does not: where the ranker knows half of the last list or more.
         """
-        ways, relations = branches(turns), listed(turns)
-        weight = self.verifier_onward * (1.0 - _novelty(self._familiarity(relations)))
-        if not ways or len(relations) < 2 or not weight:
+        ways = branches(turns)
+        weight = self.verifier_onward * (1.0 - _novelty(self._familiarity(listed(turns))))
+        if not ways or not weight:
             return 0.0
         *before, (*way, last) = ways
-        outcome = Outcome(last, tuple(sorted(found)), len(found))
-        logits = (verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
-        doubt = DOUBT if way else 0.0
-        return sum(weight * (logit if logit < 0 else max(logit - doubt, 0.0)) for logit in logits)
+        *earlier, _ = (turn for turn in turns if turn.shown_entities)
+        met = asked_about(turns) | (shown_in(earlier) if way else set())
+        outcome = Outcome(last, tuple(sorted(found)), len(found), met.issuperset(map(neutralise, found)))
+        return sum(weight * verdict.onward for verdict in self._verdicts([*before, way], [outcome]))
 
     def _verdicts(self, ways: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]) -> Sequence[Verdict]:
         if self.verifier is None or not outcomes:

@@ -13,7 +13,7 @@ from itertools import islice
 from kgr1.agent.comparison import compare, find_comparison
 from kgr1.agent.connection import MOST_LINKED, Connection, narrow, tells, values
 from kgr1.agent.evidence import stands
-from kgr1.agent.found import MAX_MEMBERS, done, find, find_for, last_found
+from kgr1.agent.found import MAX_MEMBERS, asked_about, done, find, find_for, last_found, shown_in
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
@@ -90,8 +90,8 @@ class Scout:
     ) -> dict[tuple[str, DirectedRelation], Outcome]:
         """What relations of topics, or of what was found, lead to."""
         found = find(self._question.topics, turns).names
-        known = {neutralise(turn.query.entity) for turn in turns if turn.query is not None}
-        met = known.union(neutralise(name) for turn in turns for name in turn.shown_entities)
+        known = asked_about(turns)
+        met = known | shown_in(turns)
         queries = {
             (entity, hop): followed(hop, found if entity == FOUND else (entity,), self._question.graph_id)
             for entity, hop in steps

@@ -26,14 +26,16 @@ class Followed(NamedTuple):
     """One hop of an expert, with what it knew.
 
     ``branches`` are the hops before it, from each topic, those that led to where it starts last; ``here`` are the
-    entities that it starts from, ``asked`` those that were asked about, and ``relations`` all that could be followed.
-    ``goes_on`` says whether another hop follows from where it leads to, None if one from another topic does.
+    entities that it starts from, ``asked`` the topics that were asked about, ``met`` these and what was found on the
+    way, and ``relations`` all that could be followed. ``goes_on`` says whether another hop
+    follows from where it leads to, None if one from another topic does.
     """
 
     question: Question
     branches: tuple[tuple[DirectedRelation, ...], ...]
     here: tuple[str, ...]
     asked: frozenset[str]
+    met: frozenset[str]
     relations: tuple[DirectedRelation, ...]
     hop: DirectedRelation
     goes_on: bool | None
@@ -46,16 +48,19 @@ def choices(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: Know
     answer.
     """
     for each in followed(trajectories, graph):
+        if len(each.relations) < 2:
+            continue
         before = tuple(name for _, name in each.branches[-1])
         yield Choice(each.question, before, each.relations, each.relations.index(each.hop))
 
 
 def followed(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: KnowledgeGraph) -> Iterator[Followed]:
-    """The hops behind :func:`choices`, with what came before and what comes behind them."""
+    """The hops of such experts, with what came before and what comes behind them."""
     for question, steps in trajectories:
         branches: list[tuple[DirectedRelation, ...]] = []
         found: list[str] = []
         asked: set[str] = set()
+        met: set[str] = set()
         hops = [step for step in steps if step.query is None or step.query.relation is not None]
         for step, following in zip(hops, [*hops[1:], None], strict=True):
             query = step.query
@@ -69,14 +74,14 @@ def followed(trajectories: Iterable[tuple[Question, Sequence[Step]]], graph: Kno
             hop = (query.operation.outgoing, query.relation)
             if not step.mistake:
                 relations = _relations(here, question, graph)
-                if len(relations) > 1 and hop in relations:
-                    yield Followed(
-                        question, tuple(branches), tuple(here), frozenset(asked), relations, hop, _goes_on(following)
-                    )
+                if hop in relations:
+                    sets = frozenset(asked), frozenset(met | asked if query.entity == FOUND else asked)
+                    yield Followed(question, tuple(branches), tuple(here), *sets, relations, hop, _goes_on(following))
             branches[-1] = (*branches[-1], hop)
             answers = graph.execute([query.model_copy(update={"entity": name}) for name in here])
             asked |= {answer.query.entity for answer in answers if query.entity != FOUND}
             names = {name for answer in answers for name in answer.names}
+            met |= names
             found = sorted(names - asked or names)  # as in kgr1.agent.found
 
 

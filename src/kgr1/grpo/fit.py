@@ -21,10 +21,13 @@ def fit(
     settings: RankerSettings | VerifierSettings,
     rng: random.Random,
     on_step: Callable[[int, int, float], None],
+    *,
+    most_norm: float | None = None,
 ) -> None:
     """Minimise the loss of batches of ``items``, which ``rng`` shuffles before each pass, and leave training mode.
 
-    AdamW, with a rate that falls to zero. ``on_step`` is told the step, the number of steps and the loss.
+    AdamW, with a rate that falls to zero, and gradients of a norm of ``most_norm`` at most. ``on_step`` is told the
+    step, the number of steps and the loss.
     """
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * -(-len(items) // settings.batch_size)
@@ -37,6 +40,8 @@ def fit(
             loss = loss_of(items[start : start + settings.batch_size])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if most_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), most_norm)
             optimizer.step()
             schedule.step()
             step += 1

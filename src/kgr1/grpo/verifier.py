@@ -24,11 +24,17 @@ from kgr1.grpo.checkpoint import write_file
 from kgr1.grpo.fit import fit
 from kgr1.models.pretrained import VERIFIER_FILE
 from kgr1.models.ranker import Ranker
-from kgr1.models.verifier import Verifier, VerifierNetwork
+from kgr1.models.verifier import Verifier
 from kgr1.types import Outcome, Question
 
-STANDARDISED = 2500
-"""Cases whose features say what mean and standard deviation are."""
+STANDARDISED = 400
+"""Cases whose features say what mean and standard deviation are, before training."""
+
+TOGETHER = 4
+"""Cases that are read in one pass; the tokens of each see none of the others, and cost time all the same."""
+
+MOST_NORM = 1.0
+"""Of the gradient."""
 
 
 class Case(NamedTuple):
@@ -61,30 +67,18 @@ def cases(hops: Iterable[Followed], graph: KnowledgeGraph, ranker: Ranker, seed:
         others = sorted((each for each in liked if each != hop.hop), key=lambda each: -liked[each])
         taken, rest = others[: MOST_VERIFIED - 2], others[MOST_VERIFIED - 2 :]
         taken = [hop.hop, *taken, *rng.sample(rest, min(1, len(rest)))]
-        known = {*map(neutralise, hop.asked)}
+        known, met = {*map(neutralise, hop.asked)}, {*map(neutralise, hop.met)}
         outcomes = [
-            outcome_of(each, graph.execute(followed(each, hop.here, hop.question.graph_id)), known) for each in taken
+            outcome_of(each, graph.execute(followed(each, hop.here, hop.question.graph_id)), known, met)
+            for each in taken
         ]
         right = tuple(found.names == outcomes[0].names for found in outcomes)
         yield Case(hop, tuple(outcomes), right, tuple(liked[each] for each in taken))
 
 
-def read_cases(
-    verifier: Verifier, made: Sequence[Case], on_read: Callable[[int, int], None] = lambda done, total: None
-) -> list[torch.Tensor]:
-    """The features (n, F) of each case, in 16 bits; ``on_read`` is told how many of how many have been read."""
-    found = []
-    for case in made:
-        features = verifier.features(case.question.text, case.hop.branches, case.outcomes)
-        found.append(features.clamp(-65504, 65504).half())
-        on_read(len(found), len(made))
-    return found
-
-
 def train_verifier(
     verifier: Verifier,
     made: Sequence[Case],
-    features: Sequence[torch.Tensor],
     settings: VerifierSettings,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> None:
@@ -97,46 +91,56 @@ def train_verifier(
         raise SettingsError("There is nothing to learn; take other questions, or raise coldstart.trajectories.")
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
-    order = list(range(len(made)))
+    items = list(made)
+    verifier.freeze()
     network = verifier.network
-    network.standardise(
-        torch.cat([features[place] for place in rng.sample(order, min(len(order), STANDARDISED))]).float()
-    )
+    some = rng.sample(items, min(len(items), STANDARDISED))
+    network.standardise(torch.cat([features for _, features in _read(verifier, some)]))
+
+    def loss(batch: Sequence[Case]) -> torch.Tensor:
+        losses = [_loss(case, network(features)) for case, features in _read(verifier, batch, gradient=True)]
+        return torch.stack(losses).mean()
+
+    fit(network, items, loss, settings, rng, on_step, most_norm=MOST_NORM)
     network.probe = verifier.probe()
 
-    def loss(places: Sequence[int]) -> torch.Tensor:
-        return _loss(network, [made[place] for place in places], [features[place] for place in places])
 
-    fit(network, order, loss, settings, rng, on_step)
+def _read(verifier: Verifier, made: Sequence[Case], *, gradient: bool = False) -> Iterator[tuple[Case, torch.Tensor]]:
+    """Each case with its features (n, F)."""
+    for start in range(0, len(made), TOGETHER):
+        part = made[start : start + TOGETHER]
+        asked = [(case.question.text, case.hop.branches, case.outcomes) for case in part]
+        features = verifier.read(asked, gradient=gradient)
+        yield from zip(part, torch.split(features, [len(case.outcomes) for case in part]), strict=True)
 
 
-def _loss(network: VerifierNetwork, made: Sequence[Case], features: Sequence[torch.Tensor]) -> torch.Tensor:
-    logits = network(torch.cat([*features])).split([len(case.outcomes) for case in made])
-    losses = []
-    for case, found in zip(made, logits, strict=True):
-        scores = found[:, 0]
-        losses.append(scores.logsumexp(0) - scores[torch.tensor(case.right)].logsumexp(0))
-        if case.hop.goes_on is not None:
-            label = torch.tensor(float(case.hop.goes_on))
-            losses.append(functional.binary_cross_entropy_with_logits(found[0, 1], label))
-    return torch.stack(losses).sum() / len(made)
+def _loss(case: Case, logits: torch.Tensor) -> torch.Tensor:
+    """Of logits (n, 2)."""
+    scores = logits[:, 0]
+    loss = scores.logsumexp(0) - scores[torch.tensor(case.right)].logsumexp(0)
+    if case.hop.goes_on is None:
+        return loss
+    label = torch.tensor(float(case.hop.goes_on))
+    return loss + functional.binary_cross_entropy_with_logits(logits[0, 1], label)
 
 
 @torch.no_grad()
-def right_shares(verifier: Verifier, made: Sequence[Case], features: Sequence[torch.Tensor]) -> dict[str, float]:
-    """Shares of cases in which the best outcome is right, to the ranker, with the verifier, and of right goings on."""
-    logits = [verifier.network(each) for each in features]
-    scores = [torch.tensor(case.scores) for case in made]
-    alone = [case.right[int(score.argmax())] for case, score in zip(made, scores, strict=True)]
-    both = [
-        case.right[int((score + found[:, 0]).argmax())] for case, score, found in zip(made, scores, logits, strict=True)
-    ]
-    goes_on = [
-        (float(found[0, 1]) > 0) == case.hop.goes_on
-        for case, found in zip(made, logits, strict=True)
-        if case.hop.goes_on is not None
-    ]
-    named = {"ranker alone": alone, "with the verifier": both, "going on": goes_on}
+def right_shares(
+    verifier: Verifier, made: Sequence[Case], on_read: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, float]:
+    """Shares of choices in which the best outcome is right, to the ranker, with the verifier, and of right goings on.
+
+    ``on_read`` is told how many of how many cases have been read.
+    """
+    named: dict[str, list[bool]] = {"ranker alone": [], "with the verifier": [], "going on": []}
+    for number, (case, features) in enumerate(_read(verifier, made), 1):
+        logits, scores = verifier.network(features), torch.tensor(case.scores)
+        if len(case.outcomes) > 1:
+            named["ranker alone"].append(case.right[int(scores.argmax())])
+            named["with the verifier"].append(case.right[int((scores + logits[:, 0]).argmax())])
+        if case.hop.goes_on is not None:
+            named["going on"].append((float(logits[0, 1]) > 0) == case.hop.goes_on)
+        on_read(number, len(made))
     return {name: sum(right) / max(len(right), 1) for name, right in named.items()}
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from kgr1.models.layers import hidden_states, layers_of
+
 MOST_TEXTS = 1 << 16
 """Vectors of texts that are kept, 150 MB with 576 numbers each."""
 
@@ -28,7 +30,7 @@ class Context:
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model, self._tokenizer = model, tokenizer
-        self._layer = int(model.config.get_text_config().num_hidden_layers) // 2 + 1
+        self._layer = layers_of(model) // 2 + 1
         self._known: dict[str, torch.Tensor] = {}
 
     def vectors(self, texts: Sequence[str]) -> torch.Tensor:
@@ -43,7 +45,6 @@ class Context:
         width = self._model.get_input_embeddings().weight.shape[1]
         return torch.stack([self._known[text] for text in texts]) if texts else torch.empty(0, width)
 
-    @torch.no_grad()
     def _read(self, texts: Sequence[str]) -> torch.Tensor:
         device = self._model.get_input_embeddings().weight.device
         rows = [
@@ -51,13 +52,13 @@ class Context:
         ]
         longest = max(map(len, rows))
         there = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
-        output = self._model(
-            input_ids=torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device),
-            attention_mask=there,
-            output_hidden_states=True,
-            use_cache=False,
-            logits_to_keep=1,
+        (states,) = hidden_states(
+            self._model,
+            [self._layer],
+            visible=torch.ones(longest, longest, dtype=torch.bool, device=device).tril()[None, None],
+            positions=torch.arange(longest, device=device),
+            ids=torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device),
         )
-        states = output.hidden_states[self._layer].float() * there[..., None]
+        states = states.float() * there[..., None]
         mean: torch.Tensor = states.sum(1) / there.sum(1, keepdim=True)
         return mean.cpu()

@@ -9,8 +9,11 @@ language model reads, behind the question, each path with the first few of its r
     Path: of which it is the olympics hosted
     Answer: Amsterdam
 
-Of the hidden states of two layers the mean over the path, the mean over the answer and the last one, standardised, are
-the features x of a path, and
+What leads to nothing but what was met on the way is "Back to:" in the place of "Answer:".
+
+While it reads, the linear layers of some of the model's layers have additions of low rank
+(:mod:`kgr1.models.low_rank`), which are trained with the head. Of the hidden states of two layers the mean over the
+path, the mean over the answer and the last one, standardised, are the features x of a path, and
 
     (right, onward) = W_2 gelu(W_1 x + b_1) + b_2
 
@@ -36,9 +39,9 @@ from kgr1.agent.parse import valid_unicode
 from kgr1.agent.prior import Verdict
 from kgr1.agent.rank import whole_words
 from kgr1.errors import ModelError
-from kgr1.models.attention import masked_forward
 from kgr1.models.choice import tree_mask
-from kgr1.models.kv_cache import RowCache
+from kgr1.models.layers import hidden_states, layers_of
+from kgr1.models.low_rank import LowRank, Sizes, linear_sizes
 from kgr1.models.pretrained import VERIFIER_FILE
 from kgr1.models.tree import build_tree
 from kgr1.types import DirectedRelation, Outcome
@@ -58,19 +61,29 @@ LEAST_STD = 1e-3
 LEAST_ALIKE = 0.9
 """The cosine above which a policy reads like the one that a verifier was made for."""
 
+LARGEST = torch.finfo(torch.float16).max
+"""What a mean can be in the file of a verifier."""
+
+RANK = 2
+"""Of the additions."""
+
 PROBE = Outcome((True, "director"), ("Ridley Scott",), 1)
 """What a verifier's file says how the model reads it, behind the question of who directed Alien."""
 
+Reading = tuple[str, Sequence[Sequence[DirectedRelation]], Sequence[Outcome]]
+"""A question, the branches of the way so far, and the outcomes of what could follow."""
+
 
 class VerifierNetwork(nn.Module):
-    """The head; see the top of this file."""
+    """The head, and what is added to the model while it reads; see the top of this file."""
 
     mean: torch.Tensor
     std: torch.Tensor
     probe: torch.Tensor
 
-    def __init__(self, features: int, width: int = WIDTH, dropout: float = 0.3) -> None:
+    def __init__(self, features: int, sizes: Sizes, width: int = WIDTH, dropout: float = 0.3) -> None:
         super().__init__()
+        self.low_rank = LowRank(sizes, RANK)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("probe", torch.zeros(features))
@@ -97,16 +110,16 @@ class Verifier:
     def __init__(self, network: VerifierNetwork, model: Any, tokenizer: Any) -> None:
         self.network = network.eval()
         self._model, self._tokenizer = model, tokenizer
-        layers = int(model.config.get_text_config().num_hidden_layers)
-        self._layers = layers // 2 + 1, layers - layers // 5
-        self._cache: RowCache | None = None
+        self._layers = _read_layers(model)
 
     @classmethod
     def new(cls, model: Any, tokenizer: Any, *, seed: int = 0) -> Verifier:
         """An untrained one, whose weights are drawn with ``seed``."""
         with torch.random.fork_rng(devices=[]):  # loading one changes nothing of what is drawn elsewhere
             torch.manual_seed(seed)
-            network = VerifierNetwork(6 * model.get_input_embeddings().weight.shape[1])
+            first, last = layers_of(model) * 2 // 5, _read_layers(model)[-1]
+            sizes = linear_sizes(model.get_decoder(), range(first, last))
+            network = VerifierNetwork(6 * model.get_input_embeddings().weight.shape[1], sizes)
         return cls(network, model, tokenizer)
 
     @classmethod
@@ -135,6 +148,10 @@ class Verifier:
         tensors = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
         return bytes(save(tensors))
 
+    def freeze(self) -> None:
+        """Let only the network learn, not the model."""
+        self._model.requires_grad_(requires_grad=False)
+
     def reads_alike(self) -> bool:
         """Whether the model reads like the one that the head was trained on."""
         network = self.network
@@ -155,40 +172,51 @@ class Verifier:
         logits: list[tuple[float, float]] = self.network(self.features(question, branches, outcomes)).tolist()
         return [Verdict(*pair) for pair in logits]
 
-    @torch.no_grad()
     def features(
         self, question: str, branches: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]
     ) -> torch.Tensor:
         """What the model reads of each path and its results, (n, F), in one pass; ``outcomes`` is not empty."""
-        asked = self._encode(f"Question: {' '.join(question.split())}")[-MOST_QUESTION:]
-        paths = [self._encode(_path([*branches[:-1], [*branches[-1], found.hop]]))[-MOST_PATH:] for found in outcomes]
-        answers = [self._answer(found) for found in outcomes]
-        tree = build_tree([[*asked, *path, *answer] for path, answer in zip(paths, answers, strict=True)])
-        weight = self._model.get_input_embeddings().weight
-        if self._cache is None:
-            self._cache = RowCache(self._model.config, 1, weight.dtype, weight.device)
-        positions = torch.tensor(tree.positions, device=weight.device)
-        output = masked_forward(
-            self._model,
-            tree_mask(tree)[None, None].to(weight.device),
-            positions,
-            input_ids=torch.tensor([tree.ids], device=weight.device),
-            position_ids=positions[None],
-            past_key_values=self._cache.branch(0, 0),
-            use_cache=True,
-            output_hidden_states=True,
-            logits_to_keep=1,
-        )
-        states = [output.hidden_states[layer][0].float().cpu() for layer in self._layers]
+        return self.read([(question, branches, outcomes)])
+
+    def read(self, asked: Sequence[Reading], *, gradient: bool = False) -> torch.Tensor:
+        """The features of the outcomes of several questions, (n, F) for all of them, in one pass.
+
+        With ``gradient`` they can be differentiated.
+        """
+        texts = [text for question, branches, outcomes in asked for text in self._texts(question, branches, outcomes)]
+        tree = build_tree([[*start, *path, *answer] for start, path, answer in texts])
+        decoder = self._model.get_decoder()
+        device = decoder.get_input_embeddings().weight.device
+        with self.network.low_rank.applied(decoder):
+            found = hidden_states(
+                self._model,
+                self._layers,
+                visible=tree_mask(tree)[None, None].to(device),
+                positions=torch.tensor(tree.positions, device=device),
+                ids=torch.tensor([tree.ids], device=device),
+                gradient=gradient,
+            )
+        states = [layer[0].float().cpu() for layer in found]
         rows = []
-        for places, path in zip(tree.places, paths, strict=True):
-            place = torch.tensor(places[len(asked) :])
+        for places, (start, path, _) in zip(tree.places, texts, strict=True):
+            place = torch.tensor(places[len(start) :])
             parts = ((layer[place[: len(path)]], layer[place[len(path) :]]) for layer in states)
             rows.append(torch.cat([part for way, end in parts for part in (way.mean(0), end.mean(0), end[-1])]))
-        return torch.stack(rows)
+        return torch.stack(rows).clamp(-LARGEST, LARGEST)
+
+    def _texts(
+        self, question: str, branches: Sequence[Sequence[DirectedRelation]], outcomes: Sequence[Outcome]
+    ) -> list[tuple[list[int], list[int], list[int]]]:
+        """The tokens of the question, of each path and of its results."""
+        asked = self._encode(f"Question: {' '.join(question.split())}")[-MOST_QUESTION:]
+        paths = (_path([*branches[:-1], [*branches[-1], found.hop]]) for found in outcomes)
+        return [
+            (asked, self._encode(path)[-MOST_PATH:], self._answer(found))
+            for path, found in zip(paths, outcomes, strict=True)
+        ]
 
     def _answer(self, found: Outcome) -> list[int]:
-        ids = self._encode("\nAnswer:")
+        ids = self._encode("\nBack to:" if found.back else "\nAnswer:")
         for place, name in enumerate(sorted(found.names)[:SHOWN]):
             # One line, so that a name cannot bring lines of its own.
             ids += [*(self._encode(",") if place else []), *self._encode(f" {' '.join(name.split())}")[:MOST_NAME]]
@@ -199,6 +227,11 @@ class Verifier:
             valid_unicode(text), add_special_tokens=False, split_special_tokens=True
         )
         return ids
+
+
+def _read_layers(model: Any) -> tuple[int, int]:
+    layers = layers_of(model)
+    return layers // 2 + 1, layers - layers // 5
 
 
 def _path(branches: Sequence[Sequence[DirectedRelation]]) -> str:
