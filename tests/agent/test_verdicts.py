@@ -221,6 +221,22 @@ def test_where_one_relation_was_listed_going_on_is_asked_about_as_well() -> None
     assert judge.asked == [([[]], [Outcome((True, "r"), ("B",), 1)])]
 
 
+@pytest.mark.parametrize(("comparisons", "asked"), [(True, 0), (False, 1)])
+def test_nobody_asks_whether_to_go_on_from_what_a_comparison_means(comparisons: bool, asked: int) -> None:
+    rows = [("Spain", "club", name) for name in ("Badalona", "Zaragoza")]
+    rows += [("Badalona", "founded", "1930"), ("Zaragoza", "founded", "2002"), ("Spain", "capital", "Madrid")]
+    judge = Judge()
+    walk = [ask('get_tail_relations("Spain")'), ask('get_tail_entities("Spain", "club")'), answer('["*"]')]
+    settings: dict[str, Any] = {"sets": True, "guided": True, "max_turns": 9, "observation_tokens": 5000, **SENTENCES}
+    question = named("Spain", text="Which club of Spain was founded last?")
+    graph = GraphStore.from_triples(rows)
+    episode = play(
+        Judged(judge, walk), on=graph, question=question, comparisons=comparisons, verifier_onward=1.0, **settings
+    )
+    assert len(judge.asked) == asked
+    assert set(episode.answers) == ({"Zaragoza"} if comparisons else {"Badalona", "Zaragoza"})
+
+
 def test_branches_are_the_ways_from_each_topic() -> None:
     other = [ask('get_tail_relations("Legend")'), ask('get_tail_entities("Legend", "director")'), answer('["*"]')]
     turns = played(Judged(Judge(), [*WALK[:4], *other]), "Alien", "Legend").turns

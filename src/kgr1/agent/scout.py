@@ -50,6 +50,7 @@ class Scout:
 
     def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
         self.connection: Connection | None = None
+        self.told_apart = False  # whether a comparison or a time singled out what was found last
         self.timing = read_timing(text_without_topics(question)) if agent.comparisons else Timing()
         self._agent = agent
         self._question = question
@@ -104,6 +105,7 @@ class Scout:
 
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
         """The facts by which some of what is found after ``turns`` are meant, and others are not."""
+        self.told_apart = False
         found = find(self._question.topics, turns)
         if found.common or (len(found.names) < 2 and not self.timing.asks):
             return []
@@ -113,6 +115,7 @@ class Scout:
             linked = {name for link in links for name in link.names}
             members = {name: key for name, key in members.items() if name in linked}
         told = self._dated(turns[-1], members) or await self._compared(members)
+        self.told_apart = bool(told)
         return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
 
     def dates(self, turns: Sequence[Turn]) -> list[str]:
