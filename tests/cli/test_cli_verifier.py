@@ -138,4 +138,10 @@ def test_what_cannot_be_used_is_one_sentence(run: Run, family: Path, policy: Pat
     assert "check that questions and graph belong together" in elsewhere.stderr
     neither = run("verifier", "--model", policy, "--out", out, code=2)
     assert "--mixture" in neither.stderr
+    graph, questions = tmp_path / "one.tsv", tmp_path / "one.jsonl"
+    graph.write_text("Ada\tparent of\tBen\n")
+    question = {"id": "1", "question": "Whose parent is Ada?", "topic_entities": ["Ada"], "answers": ["Ben"]}
+    questions.write_text(json.dumps({**question, "split": "train"}))
+    only = run("verifier", "--graph", graph, "--questions", questions, "--model", policy, "--out", out, code=1)
+    assert "There is nothing to learn; take other questions, or raise coldstart.trajectories." in only.stderr
     assert not out.exists()

@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
+from kgr1.agent.found import asked_about
 from kgr1.agent.observe import is_nameless
 from kgr1.config import AgentSettings
 from kgr1.graph.names import is_identifier
@@ -158,7 +159,7 @@ class TurnGrammar:
 
 def _without_asked(names: list[str], topics: Sequence[str], turns: Sequence[Turn]) -> list[str]:
     """``names`` without the topics that queries were about, unless the last result is made of these alone."""
-    about = {neutralise(turn.query.entity) for turn in turns if turn.query is not None} & set(map(neutralise, topics))
+    about = asked_about(turns) & set(map(neutralise, topics))
     results = [turn.shown_entities for turn in turns if turn.shown_entities]
     if not results or about.issuperset(map(neutralise, results[-1])):
         return names

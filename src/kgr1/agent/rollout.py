@@ -254,7 +254,7 @@ class _Loop:
 
     async def _onward(self, prior: Prior) -> float:
         """A logit for going on from what the last turn found."""
-        if self.scout.told_apart:
+        if self.scout.told_apart and self.turns[-1].linked:
             return 0.0  # who compares wants to know which of them it is
         onward = prior.goes_on(find(self.question.topics, self.turns).names, self.turns)
         # What was singled out is what the question has a second reason for, which its path does not say.

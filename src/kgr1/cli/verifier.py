@@ -55,7 +55,7 @@ def verifier(
 
     With the policy's model it reads where the relations lead that the policy's ranker likes best; its opinion counts as
     'agent.verifier_weight' says. How many questions it learns from is set by 'coldstart.trajectories', and how in the
-    table 'verifier' of the settings. Takes 50 minutes for 5,500 questions on two cores of a CPU.
+    table 'verifier' of the settings. Takes an hour for 5,500 questions on two cores of a CPU.
     """
     from kgr1.cli import loading
     from kgr1.cli.coldstart import expert_trajectories

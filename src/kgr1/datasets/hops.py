@@ -27,8 +27,8 @@ class Followed(NamedTuple):
 
     ``branches`` are the hops before it, from each topic, those that led to where it starts last; ``here`` are the
     entities that it starts from, ``asked`` the topics that were asked about, ``met`` these and what was found on the
-    way, and ``relations`` all that could be followed. ``goes_on`` says whether another hop
-    follows from where it leads to, None if one from another topic does.
+    way, and ``relations`` all that could be followed. ``goes_on`` says whether another hop follows from where it leads
+    to, None if one from another topic does.
     """
 
     question: Question

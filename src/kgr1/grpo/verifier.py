@@ -85,9 +85,9 @@ def train_verifier(
     """Teach a verifier to find what leads to where the expert went, and whether it went on.
 
     Cross entropy of the choice, and of going on; AdamW, with a rate that falls to zero. ``on_step`` is told the step,
-    the number of steps and the loss. Raises :class:`SettingsError` if there is no case.
+    the number of steps and the loss. Raises :class:`SettingsError` if no case is a choice.
     """
-    if not made:
+    if all(len(case.outcomes) < 2 for case in made):
         raise SettingsError("There is nothing to learn; take other questions, or raise coldstart.trajectories.")
     torch.manual_seed(settings.seed)
     rng = random.Random(settings.seed)
