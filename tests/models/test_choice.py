@@ -24,7 +24,14 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from engine_parts import logprobs_of, make_engine, windowed_model  # noqa: E402
 from kgr1.config import SamplingSettings  # noqa: E402
 from kgr1.models import choice  # noqa: E402
-from kgr1.models.choice import continuation_scores, forced_tokens, token_logprobs, with_expected  # noqa: E402
+from kgr1.models.choice import (  # noqa: E402
+    HOPELESS,
+    contenders,
+    continuation_scores,
+    forced_tokens,
+    token_logprobs,
+    with_expected,
+)
 from kgr1.models.kv_cache import RowCache, attention_mask  # noqa: E402
 
 VOCABULARY = 50
@@ -302,3 +309,27 @@ def test_odds_by_hand() -> None:
     scores = torch.tensor([0.5, 0.25, 0.25]).log()
     shares = with_expected(scores, [None, math.log(3), 0.0]).exp().tolist()
     assert shares == pytest.approx([0.5, 0.375, 0.125])
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-60, 60)), max_size=12), st.integers(1, 6))
+def test_what_is_expected_to_be_far_behind_is_not_weighed(expected: list[float | None], count: int) -> None:
+    if not expected:
+        assert contenders([], count) == list(range(count))
+        return
+    known = [value for value in expected if value is not None]
+    kept = contenders(expected, len(expected))
+    assert kept == sorted(set(kept))
+    for place, value in enumerate(expected):
+        assert (place in kept) is (value is None or value >= max(known) - HOPELESS)
+
+
+@given(st.lists(st.tuples(st.floats(-HOPELESS / 2, 0), st.floats(-60, 60)), min_size=2, max_size=12))
+def test_what_is_not_weighed_would_not_have_been_chosen(pairs: list[tuple[float, float]]) -> None:
+    scores = torch.tensor([score for score, _ in pairs], dtype=torch.float64)
+    expected = [value for _, value in pairs]
+    kept = contenders(expected, len(pairs))
+    some = torch.full_like(scores, -torch.inf)
+    some[kept] = scores[kept]
+    everything = with_expected(scores, expected)
+    assert float(everything.max()) == float(everything[kept].max())
+    assert int(with_expected(some, expected)[kept].argmax()) == int(everything[kept].argmax())

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ pytest.importorskip("llguidance")
 from kgr1.agent.rollout import run_episode  # noqa: E402
 from kgr1.config import AgentSettings, SamplingSettings  # noqa: E402
 from kgr1.graph.store import GraphStore  # noqa: E402
+from kgr1.models.choice import HOPELESS, continuation_scores  # noqa: E402
 from kgr1.models.pretrained import RANKER_FILE  # noqa: E402
 from kgr1.models.ranker import Ranker  # noqa: E402
 from kgr1.models.transformers import TransformersPolicy  # noqa: E402
@@ -75,6 +77,30 @@ def test_a_strong_opinion_is_followed(policy: TransformersPolicy, hop: DirectedR
     assert hops(episode) == [hop]
     assert set(ranker.befores) == {()}
     assert sum(episode.turns[1].logprobs) <= 0.0
+
+
+def test_the_model_is_not_asked_about_what_nobody_expects(
+    policy: TransformersPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a list of relations, the least of the work is left; what is played and said of it stays the same."""
+    asked: list[int] = []
+
+    def scores(*args: Any) -> torch.Tensor:
+        asked.append(len(args[-1]))
+        return continuation_scores(*args)
+
+    monkeypatch.setattr("kgr1.models.engine.continuation_scores", scores)
+    played = {}
+    for weight in (HOPELESS - 0.5, HOPELESS + 0.5):
+        asked.clear()
+        played[weight] = play(policy, Fond((True, "s")), weight), sum(asked)
+    (usual, most), (spared, least) = played.values()
+    assert hops(usual) == hops(spared) == [(True, "s")]
+    assert least == most - len(HOPS)
+    assert [turn.token_ids for turn in usual.turns] == [turn.token_ids for turn in spared.turns]
+    for mine, theirs in zip(usual.turns, spared.turns, strict=True):
+        assert mine.logprobs == pytest.approx(theirs.logprobs, abs=1e-3)
+        assert mine.forced == theirs.forced
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

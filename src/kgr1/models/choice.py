@@ -20,6 +20,9 @@ from kgr1.models.attention import masked_forward
 from kgr1.models.kv_cache import RowCache
 from kgr1.models.tree import TokenTree, build_tree
 
+HOPELESS = 20.0
+"""Logits by which less can be expected of a choice than of the best one, and the model's own opinion still counts."""
+
 POSITIONS = 512
 """Most predictions of one forward pass: their logits take V x 4 bytes each, some 100 MB together."""
 
@@ -123,6 +126,16 @@ def _common(left: Sequence[int], right: Sequence[int]) -> int:
     """How many tokens two choices begin with alike."""
     length = min(len(left), len(right))
     return next((place for place in range(length) if left[place] != right[place]), length)
+
+
+def contenders(expected: Sequence[float | None], count: int) -> list[int]:
+    """Places of those of ``count`` choices that the model is worth asking about, in order.
+
+    ``expected`` is as in :func:`with_expected`. The model would have to be surer by :data:`HOPELESS` logits of the
+    others, and reading a long list of names takes most of the time of a turn.
+    """
+    least = max((value for value in expected if value is not None), default=0.0) - HOPELESS
+    return [place for place in range(count) if not expected or (value := expected[place]) is None or value >= least]
 
 
 def with_expected(scores: torch.Tensor, expected: Sequence[float | None]) -> torch.Tensor:

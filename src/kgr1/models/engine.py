@@ -24,7 +24,7 @@ import torch
 from kgr1.agent.policy import Grammar
 from kgr1.config import SamplingSettings
 from kgr1.errors import ModelError
-from kgr1.models.choice import continuation_scores, forced_tokens, token_logprobs, with_expected
+from kgr1.models.choice import contenders, continuation_scores, forced_tokens, token_logprobs, with_expected
 from kgr1.models.draw import draw
 from kgr1.models.guide import Guide, Guides
 from kgr1.models.kv_cache import context_limit
@@ -249,7 +249,10 @@ class Engine:
 
     def _choose(self, row: Row, choices: Sequence[Sequence[int]], expected: Sequence[float | None]) -> None:
         """Draw one of some continuations by the probability of the whole, and go on with all its tokens."""
-        scores = with_expected(self._weigh(row, choices), expected)
+        places = contenders(expected, len(choices))
+        mine = torch.full((len(choices),), -torch.inf, device=self.device)
+        mine[places] = self._weigh(row, [choices[place] for place in places])
+        scores = with_expected(mine, expected)
         (chosen,), drawn = draw(scores[None], [row.sampling], [row.random])
         _check(drawn)
         tempered = scores.cpu() / (row.sampling.temperature or 1.0)
@@ -260,7 +263,12 @@ class Engine:
         self._settle(row)
 
     def _weigh(self, row: Row, choices: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Log-probabilities (n,) of n choices; those of a row in the same place are taken over."""
+        """Log-probabilities (n,) of n choices; those of a row in the same place are taken over.
+
+        A single choice has nothing to be weighed against.
+        """
+        if len(choices) == 1:
+            return torch.zeros(1, device=self.device)
         wanted = [list(choice) for choice in choices]
         for other in self._rows:
             if other.weighed is not None and other.weighed[:2] == (row.ids, wanted):
