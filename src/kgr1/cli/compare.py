@@ -52,6 +52,7 @@ def compare(
 
     wanted = read_recipe(recipe)
     chosen = cells(wanted, only or ())
+    _tell_what_is_left_out(wanted, chosen)
     with quiet_libraries(), Board(chosen) as board:
         models = Models(board.paused)
 
@@ -72,6 +73,22 @@ def compare(
     _show(results, runs, target)
     if errors:
         raise typer.Exit(FAILED)
+
+
+def _tell_what_is_left_out(recipe: Recipe, chosen: Sequence[Cell]) -> None:
+    """Name the settings of the agent that a policy was saved with and a recipe does not take over."""
+    from kgr1.models.pretrained import agent_settings
+
+    for name in dict.fromkeys(cell.system for cell in chosen):
+        spec = recipe.systems[name]
+        if spec.kind != "agent" or spec.model is None:
+            continue
+        named = {*recipe.settings.get("agent", {}), *spec.settings.get("agent", {})}
+        if left_out := [key for key in agent_settings(spec.model) if key not in named]:
+            note(
+                f"{clean(name)}: {clean(spec.model)} was saved with settings that the recipe does not name, so it "
+                f"plays with their defaults: {', '.join(f'agent.{key}' for key in left_out)}."
+            )
 
 
 def _play(recipe: Recipe, cell: Cell, folder: Path, board: Board, models: Models) -> Summary:

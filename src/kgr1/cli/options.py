@@ -87,7 +87,9 @@ Split = Annotated[
         "evaluation takes 'test', and other commands take all."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, drawn with --seed.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Use at most this many questions, drawn with the seed of the command.")
+]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="TOML", help="A settings file with one table per topic.")
 ]

@@ -105,8 +105,9 @@ def _settings(start: str, config: Path | None, overrides: Sequence[str] | None) 
     settings = resolve_settings(config, overrides, usual=usual)
     if usual["agent"] != agent_settings(start):
         note(
-            f"Training changes the model {start} only. Its ranker and verifier, the meaning of relations and its bonus "
-            "for certain sentences, which help it choose when it answers, are switched off meanwhile."
+            f"Training changes the model {start} only. Its ranker and verifier, the meaning of relations, what it "
+            "looks up in the graph beforehand and its bonus for certain sentences, which help it choose when it "
+            "answers, are switched off, also in the policy that comes out."
         )
     if settings.agent.guided:
         settings = resolve_settings(config, overrides, usual={**usual, **GUIDED_DEFAULTS})
