@@ -11,6 +11,7 @@ from set_episodes import FILMS, Rows, named
 
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
 from kgr1.agent.prior import MOST_VERIFIED, Prior, Verdict, branches, likeliest
+from kgr1.agent.rollout import SURELY
 from kgr1.agent.scout import MOST_FOLLOWED, MOST_READ
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
@@ -235,6 +236,33 @@ def test_nobody_asks_whether_to_go_on_from_what_a_comparison_means(comparisons: 
     )
     assert len(judge.asked) == asked
     assert set(episode.answers) == ({"Zaragoza"} if comparisons else {"Badalona", "Zaragoza"})
+
+
+@pytest.mark.parametrize(
+    ("topics", "text", "weight", "sure"),
+    [
+        (("A", "b"), "What is it?", 1.0, True),  # a name as another one writes it
+        (("A", "B", "C"), "What is it?", 1.0, True),
+        (("A",), "What is it?", 1.0, False),  # the child of a parent may be the one asked about
+        (("A", "D"), "What is it?", 1.0, False),
+        (("A", "B"), "When was it?", 1.0, False),  # the date of what was found
+        (("A", "B"), "What is it?", 0.0, False),
+    ],
+)
+def test_a_question_that_names_several_things_asks_for_none_of_them(
+    topics: tuple[str, ...], text: str, weight: float, sure: bool
+) -> None:
+    rows = [("A", "r", "B"), ("B", "s", "C"), ("B", "t", "D")]
+    walk = [ask('get_tail_relations("A")'), ask('get_tail_entities("A", "r")'), answer('["*"]')]
+    judge = Judge()
+    policy = Judged(judge, walk)
+    settings: dict[str, Any] = {"sets": True, "guided": True, "max_turns": 9, "observation_tokens": 5000, **SENTENCES}
+    settings |= {"connection_weight": weight, "comparisons": True, "verifier_weight": 0.0, "verifier_onward": 1.0}
+    question = Question(id="q", text=text, topics=topics, answers=())
+    play(policy, on=GraphStore.from_triples(rows), question=question, **settings)
+    told = [value for value in policy.thoughts[-1] if value is not None]
+    assert (SURELY in told) is sure
+    assert len(judge.asked) == (0 if sure else 1)
 
 
 def test_branches_are_the_ways_from_each_topic() -> None:

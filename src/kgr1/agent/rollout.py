@@ -38,6 +38,9 @@ GOING_ON = 3
 MOST_AHEAD = 50
 """Relations of what was found, in each direction, that are looked at: about as many as a list of them shows."""
 
+SURELY = 20.0
+"""A logit that leaves no doubt."""
+
 MIN_ROOM = 8
 """Tokens that must fit for another turn to be worth sampling."""
 
@@ -254,9 +257,12 @@ class _Loop:
 
     async def _onward(self, prior: Prior) -> float:
         """A logit for going on from what the last turn found."""
+        names = find(self.question.topics, self.turns).names
+        if self.scout.is_named(names):
+            return SURELY  # nobody asks for what the question says
         if self.scout.told_apart and self.turns[-1].linked:
             return 0.0  # who compares wants to know which of them it is
-        onward = prior.goes_on(find(self.question.topics, self.turns).names, self.turns)
+        onward = prior.goes_on(names, self.turns)
         # What was singled out is what the question has a second reason for, which its path does not say.
         if self.turns[-1].linked or not prior.looks_ahead(self.turns):
             return onward

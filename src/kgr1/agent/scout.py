@@ -21,6 +21,7 @@ from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_tim
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.graph.words import text_without_topics
+from kgr1.rewards.answer import normalise
 from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Operation, Outcome, Query, Question, Turn
 
 MOST_RELATIONS = 50
@@ -117,6 +118,15 @@ class Scout:
         told = self._dated(turns[-1], members) or await self._compared(members)
         self.told_apart = bool(told)
         return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
+
+    def is_named(self, found: Sequence[str]) -> bool:
+        """Whether all that was found are topics of a question that has several, and that asks for no date of theirs.
+
+        Of a question with one topic that can be the answer, as in the parent of a child.
+        """
+        topics = {normalise(topic) for topic in self._question.topics}
+        several = self.connection is not None and len(topics) > 1 and not self.timing.asks
+        return several and bool(found) and topics.issuperset(map(normalise, found))
 
     def dates(self, turns: Sequence[Turn]) -> list[str]:
         """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
