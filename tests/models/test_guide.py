@@ -265,6 +265,7 @@ def test_rows_that_expect_different_things_share_what_the_model_thinks(
     weighed: list[int] = []
     plain = continuation_scores
     monkeypatch.setattr("kgr1.models.engine.continuation_scores", lambda *rest: weighed.append(1) or plain(*rest))
+    monkeypatch.setattr("kgr1.models.choice.HOPELESS", math.inf)  # the model is asked about all
 
     async def both() -> list[str]:
         likes = [[200.0 * (place == wanted) for place in range(len(NAMES))] for wanted in (1, 3)]

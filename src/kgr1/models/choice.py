@@ -132,10 +132,14 @@ def contenders(expected: Sequence[float | None], count: int) -> list[int]:
     """Places of those of ``count`` choices that the model is worth asking about, in order.
 
     ``expected`` is as in :func:`with_expected`. The model would have to be surer by :data:`HOPELESS` logits of the
-    others, and reading a long list of names takes most of the time of a turn.
+    others, and reading a long list of names takes most of the time of a turn. With choices of which nothing is expected
+    all are, since these are weighed against what the others have together.
     """
-    least = max((value for value in expected if value is not None), default=0.0) - HOPELESS
-    return [place for place in range(count) if not expected or (value := expected[place]) is None or value >= least]
+    known = [value for value in expected if value is not None]
+    if len(known) < count:
+        return list(range(count))
+    least = max(known) - HOPELESS
+    return [place for place, value in enumerate(known) if value >= least]
 
 
 def with_expected(scores: torch.Tensor, expected: Sequence[float | None]) -> torch.Tensor:
