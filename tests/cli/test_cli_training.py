@@ -197,7 +197,10 @@ def test_a_start_brings_its_settings(run: Run, tiny_model: Path, tmp_path: Path)
     (start / "agent.json").write_text(json.dumps(agent))
     words = ("train", *TRAIN, "--set", "train.steps=1", "--start", start)
     told = run(*words, "--out", tmp_path / "usual").stderr
-    assert "Its ranker and verifier, the meaning of relations, what it looks up in the graph" in " ".join(told.split())
+    told = " ".join(told.split())
+    assert "Its ranker and verifier, the meaning of relations, what it looks up in the graph beforehand" in told
+    assert "and its bonus for certain sentences" in told
+    assert "are switched off, also in the policy that comes out." in told
     settings = json.loads((tmp_path / "usual" / "run.json").read_text())["settings"]
     assert settings["agent"]["sentences"] == dict.fromkeys(sentences, 0.0)
     assert settings["agent"]["ranker_weight"] == 0.0
