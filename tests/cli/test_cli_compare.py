@@ -156,6 +156,9 @@ def test_settings_that_a_policy_was_saved_with_and_a_recipe_leaves_out_are_named
     )
     assert "was saved with" not in run("compare", recipe, "--out", tmp_path / "all", "--only", "*/mine", code=1).stderr
     assert "was saved with" not in run("compare", recipe, "--out", tmp_path / "none", "--only", "*/oracle").stderr
+    (policy / "agent.json").write_text("{")
+    run("compare", recipe, "--out", tmp_path / "damaged", code=1)
+    assert results(tmp_path / "damaged")["family/oracle"] == "finished"
 
 
 def test_killed_in_the_middle(run: Run, recipe: Path, tmp_path: Path, cache: Path) -> None:

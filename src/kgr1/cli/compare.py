@@ -77,6 +77,7 @@ def compare(
 
 def _tell_what_is_left_out(recipe: Recipe, chosen: Sequence[Cell]) -> None:
     """Name the settings of the agent that a policy was saved with and a recipe does not take over."""
+    from kgr1.errors import KGR1Error
     from kgr1.models.pretrained import agent_settings
 
     for name in dict.fromkeys(cell.system for cell in chosen):
@@ -84,7 +85,11 @@ def _tell_what_is_left_out(recipe: Recipe, chosen: Sequence[Cell]) -> None:
         if spec.kind != "agent" or spec.model is None:
             continue
         named = {*recipe.settings.get("agent", {}), *spec.settings.get("agent", {})}
-        if left_out := [key for key in agent_settings(spec.model) if key not in named]:
+        try:
+            saved = agent_settings(spec.model)
+        except KGR1Error:  # of no use here, and no reason for the other systems not to be played
+            continue
+        if left_out := [key for key in saved if key not in named]:
             note(
                 f"{clean(name)}: {clean(spec.model)} was saved with settings that the recipe does not name, so it "
                 f"plays with their defaults: {', '.join(f'agent.{key}' for key in left_out)}."
