@@ -48,12 +48,13 @@ class Connection:
     """All facts of each topic, by its name and the relation, and what each relation of what was found leads to.
 
     With ``to_topics`` a relation connects if it leads to another topic itself, as for who asks when both had to do with
-    each other.
+    each other. ``untimely`` are the relations of each topic that lead to nothing at the time which the question names.
     """
 
     facts: Mapping[str, Mapping[DirectedRelation, Observation]] = field(default_factory=dict)
     ends: Mapping[DirectedRelation, frozenset[str]] = field(default_factory=dict)
     to_topics: bool = False
+    untimely: Mapping[str, Collection[DirectedRelation]] = field(default_factory=dict)
 
     @cached_property
     def around(self) -> dict[str, frozenset[str]]:
@@ -62,6 +63,10 @@ class Connection:
             topic: frozenset(name for fact in facts.values() for name in fact.names if name not in self.facts)
             for topic, facts in self.facts.items()
         }
+
+    def weight(self, entity: str, hop: DirectedRelation, found: Collection[str], done: Collection[str]) -> int:
+        """1 for a relation that :meth:`connects`, 1 less for one that is not of the time that is asked about."""
+        return self.connects(entity, hop, found, done) - (hop in self.untimely.get(entity, ()))
 
     def connects(self, entity: str, hop: DirectedRelation, found: Collection[str], done: Collection[str]) -> bool:
         """Whether ``hop`` of ``entity``, a topic or ``*``, leads to something that has to do with another topic.

@@ -138,12 +138,12 @@ class Prior:
         return result
 
     def _connected(self, queries: Sequence[tuple[str, DirectedRelation] | None], turns: Sequence[Turn]) -> list[float]:
-        """The weight of a connection with another topic, for each query that has one."""
+        """What connections with other topics, and times, count for each query."""
         if self.connection is None or not self.connection.facts:
             return [0.0] * len(queries)
         found, behind = find(self.question.topics, turns).names, done(self.connection.facts, turns)
-        connects = self.connection.connects
-        return [self.connection_weight * (query is not None and connects(*query, found, behind)) for query in queries]
+        weight = self.connection.weight
+        return [0.0 if query is None else self.connection_weight * weight(*query, found, behind) for query in queries]
 
     @property
     def verifies(self) -> bool:

@@ -260,6 +260,8 @@ class _Loop:
         names = find(self.question.topics, self.turns).names
         if self.scout.is_named(names):
             return SURELY  # nobody asks for what the question says
+        if self.scout.is_settled(self.turns):
+            return -SURELY  # a time is a part of the question, and nearly always its last
         if self.scout.told_apart and self.turns[-1].linked:
             return 0.0  # who compares wants to know which of them it is
         onward = prior.goes_on(names, self.turns)

@@ -17,7 +17,7 @@ from kgr1.agent.found import MAX_MEMBERS, asked_about, done, find, find_for, las
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
-from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing, unlike
+from kgr1.agent.timing import Moment, Timing, dates, fits, meant, moments_of, read_timing, unlike
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.graph.words import text_without_topics
@@ -52,6 +52,7 @@ class Scout:
     def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
         self.connection: Connection | None = None
         self.told_apart = False  # whether a comparison or a time singled out what was found last
+        self._settled = False  # whether a time that the question names did
         self.timing = read_timing(text_without_topics(question)) if agent.comparisons else Timing()
         self._agent = agent
         self._question = question
@@ -66,7 +67,7 @@ class Scout:
         for fact in await self._facts(named):
             hop = fact.query.operation.outgoing, neutralise(fact.query.relation or "")
             facts.setdefault(neutralise(fact.query.entity), {})[hop] = fact
-        self.connection = Connection(facts, to_topics=self.timing.asks)
+        self.connection = Connection(facts, to_topics=self.timing.asks, untimely=_untimely(self.timing, facts))
 
     async def look_around(self, turns: Sequence[Turn]) -> None:
         """Look up what the relations of what was found lead to, if the last turn lists them and a topic is left."""
@@ -106,7 +107,7 @@ class Scout:
 
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
         """The facts by which some of what is found after ``turns`` are meant, and others are not."""
-        self.told_apart = False
+        self.told_apart = self._settled = False
         found = find(self._question.topics, turns)
         if found.common or (len(found.names) < 2 and not self.timing.asks):
             return []
@@ -115,8 +116,9 @@ class Scout:
         if links:
             linked = {name for link in links for name in link.names}
             members = {name: key for name, key in members.items() if name in linked}
-        told = self._dated(turns[-1], members) or await self._compared(members)
-        self.told_apart = bool(told)
+        timed = self._dated(turns[-1], members)
+        told = timed or await self._compared(members)
+        self._settled, self.told_apart = bool(timed), bool(told)
         return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
 
     def is_named(self, found: Sequence[str]) -> bool:
@@ -127,6 +129,10 @@ class Scout:
         topics = {normalise(topic) for topic in self._question.topics}
         several = self.connection is not None and len(topics) > 1 and not self.timing.asks
         return several and bool(found) and topics.issuperset(map(normalise, found))
+
+    def is_settled(self, turns: Sequence[Turn]) -> bool:
+        """Whether a time that the question names or asks for settles what was found last."""
+        return self._settled or bool(self.dates(turns))
 
     def dates(self, turns: Sequence[Turn]) -> list[str]:
         """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
@@ -143,8 +149,10 @@ class Scout:
         result = turn.observation
         if result is None or result.query.entity == FOUND:
             return []
-        chosen = self._meant(turn, members)
-        if not 0 < len(chosen) < len(moments_of(result, members)):
+        chosen, moments = self._meant(turn, members), moments_of(result, members)
+        # What has no date is not known to be of the time that is named, if something is.
+        known = self.timing.limit is not None and fits(self.timing, result) and len(members) > len(chosen)
+        if not chosen or (len(chosen) == len(moments) and not known):
             return []
         if self.timing.asks:
             chosen = unlike(self.timing, chosen)
@@ -211,6 +219,15 @@ class Scout:
     async def _few(self, steps: Sequence[Query]) -> list[Observation]:
         """The answers to some queries, none where there are too many."""
         return await self._execute(steps) if len(steps) <= MOST_STEPS else []
+
+
+def _untimely(
+    timing: Timing, facts: Mapping[str, Mapping[DirectedRelation, Observation]]
+) -> dict[str, set[DirectedRelation]]:
+    """The relations of each topic that lead to nothing at the time in question, if any of the facts have dates."""
+    if not any(fact.times for found in facts.values() for fact in found.values()):
+        return {}
+    return {topic: {hop for hop, fact in found.items() if not fits(timing, fact)} for topic, found in facts.items()}
 
 
 def followed(hop: DirectedRelation, entities: Sequence[str], graph_id: str | None) -> list[Query]:

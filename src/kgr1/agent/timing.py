@@ -140,6 +140,14 @@ def meant(question: Question, timing: Timing, moments: Sequence[Moment], others:
     return kept or list(moments)
 
 
+def fits(timing: Timing, found: Observation) -> bool:
+    """Whether a result has something at the time that a question names, or a date if the question asks for one."""
+    moments = moments_of(found, found.names)
+    if timing.limit is not None:
+        return any(_holds(each, timing.limit) for each in moments)
+    return not timing.asks or bool(moments) or any(parse_date(name) is not None for name in found.names)
+
+
 def _holds(moment: Moment, limit: TimeFilter, edge: int = 0) -> bool:
     start, slash, end = moment.text.partition("/")
     span = moment.span
