@@ -22,6 +22,7 @@ from kgr1.agent.retrieve import Retriever
 from kgr1.agent.scout import Scout
 from kgr1.config import AgentSettings, SamplingSettings
 from kgr1.graph.store import GraphStore
+from kgr1.graph.temporal import UNDATED, parse_span
 from kgr1.types import STEP, DirectedRelation, Episode, Observation, Query, Question, StopReason
 
 STUDIES: Rows = [
@@ -154,6 +155,38 @@ def test_one_topic_costs_nothing_unless_a_number_is_named() -> None:
     assert scout.connection is not None
     assert set(scout.connection.facts) == {"Brees", "1869"}  # nothing is called 1870
     assert scout.connection.around["1869"] == {"Purdue"}
+
+
+DATED = [
+    ("Straw", "visit", "Iraq", "2005"),
+    ("Straw", "visit", "Iran", "2006"),
+    ("Straw", "office", "Minister", "1997"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "untimely"),
+    [
+        ("Where was Straw in 2005?", {(True, "office"), (True, "born in")}),
+        ("Where was Straw in 2010?", {(True, "office"), (True, "born in"), (True, "visit")}),
+        ("When was Straw in Iraq?", {(True, "born in")}),
+        ("Where was Straw with Iraq?", set()),
+    ],
+)
+def test_relations_that_have_nothing_of_the_time_count_for_less(text: str, untimely: set[DirectedRelation]) -> None:
+    rows = [*((head, relation, tail) for head, relation, tail, _ in DATED), ("Straw", "born in", "Buckhurst Hill")]
+    spans = [*(parse_span(date) or UNDATED for *_, date in DATED), UNDATED]
+    question = named("Straw", "Iraq", text=text)
+    for dated in (spans, None):  # in a graph without dates nothing is of any time
+        graph = GraphStore.from_triples(rows, spans=dated)
+        scout = Scout(question, Retriever(graph, Ledger()), AgentSettings(comparisons=True))
+        asyncio.run(scout.begin())
+        assert scout.connection is not None
+        expected = untimely if dated else set()
+        assert set(scout.connection.untimely.get("Straw", ())) == expected
+        for hop in scout.connection.facts["Straw"]:
+            connects = scout.connection.connects("Straw", hop, (), ())
+            assert scout.connection.weight("Straw", hop, (), ()) == connects - (hop in expected)
 
 
 # In an episode

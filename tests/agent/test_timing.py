@@ -9,7 +9,7 @@ from episode_parts import answer, ask, play
 from set_episodes import named
 
 from kgr1.agent.claim import supports
-from kgr1.agent.timing import Moment, Timing, dates, meant, moments_of, read_timing, unlike
+from kgr1.agent.timing import Moment, Timing, dates, fits, meant, moments_of, read_timing, unlike
 from kgr1.graph.store import GraphStore
 from kgr1.graph.temporal import UNDATED, parse_filter, parse_span
 from kgr1.types import STEP, Episode, Observation, Query
@@ -180,16 +180,43 @@ def test_results_without_dates_are_left_as_they_are() -> None:
     assert played("When was Straw born?", "Straw", walk=walk).answers == ("Buckhurst Hill",)
 
 
-def test_a_result_without_a_date_stays_where_nothing_is_said_of_times() -> None:
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ("which offices had Straw?", {"Secretary", "Leader"}),
+        ("and in 2001?", {"Secretary"}),  # of the other it is not known
+        ("and in 2010?", {"Secretary", "Leader"}),  # of neither
+        ("which one was the first?", {"Secretary", "Leader"}),
+    ],
+)
+def test_a_result_without_a_date_stays_unless_another_one_is_of_the_time(text: str, answers: set[str]) -> None:
     spans = [parse_span("2001") or UNDATED, UNDATED]
     graph = GraphStore.from_triples([("Straw", "office", "Secretary"), ("Straw", "office", "Leader")], spans=spans)
     settings = {"sets": True, "observation_tokens": 5000, "comparisons": True}
-    for text, answers in (
-        ("which offices had Straw?", {"Secretary", "Leader"}),
-        ("and in 2001?", {"Secretary", "Leader"}),
-    ):
-        episode = play(OFFICE, on=graph, question=named("Straw", text=text), **settings)
-        assert set(episode.answers) == answers
+    episode = play(OFFICE, on=graph, question=named("Straw", text=text), **settings)
+    assert set(episode.answers) == answers
+    assert all(supports(episode))
+
+
+@pytest.mark.parametrize(
+    ("text", "times", "names", "fitting"),
+    [
+        ("Who was it in 2001?", ((), ("2001-05",)), ("A", "B"), True),
+        ("Who was it in 2001?", (("2002",), ("1999/2000",)), ("A", "B"), False),
+        ("Who was it in 2001?", (), ("A", "2001"), False),
+        ("When was it?", (("2002",), ()), ("A", "B"), True),
+        ("When was it?", (), ("A", "1999-12-31"), True),
+        ("When was it?", (), ("A", "B"), False),
+        ("Who was it?", (), ("A", "B"), True),
+        ("Who was it first?", (), ("A", "B"), True),
+    ],
+)
+def test_a_relation_fits_if_it_has_something_of_the_time(
+    text: str, times: tuple[tuple[str, ...], ...], names: tuple[str, ...], fitting: bool
+) -> None:
+    query = Query(operation=STEP[True], entity="X", relation="r")
+    found = Observation(query=query, names=names, ids=names, times=times, total=len(names))
+    assert fits(read_timing(text), found) is fitting
 
 
 def test_an_open_end_is_no_date() -> None:

@@ -15,6 +15,7 @@ from kgr1.agent.rollout import SURELY
 from kgr1.agent.scout import MOST_FOLLOWED, MOST_READ
 from kgr1.config import SamplingSettings
 from kgr1.graph.store import GraphStore
+from kgr1.graph.temporal import UNDATED, parse_span
 from kgr1.types import DirectedRelation, Episode, Outcome, Question, StopReason
 
 LIST = ask('get_tail_relations("Alien")')
@@ -263,6 +264,32 @@ def test_a_question_that_names_several_things_asks_for_none_of_them(
     told = [value for value in policy.thoughts[-1] if value is not None]
     assert (SURELY in told) is sure
     assert len(judge.asked) == (0 if sure else 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "answers", "settled"),
+    [
+        ("Who held an office of Rome in 1999?", {"Gaius"}, True),
+        ("Who held an office of Rome first?", {"Gaius"}, True),
+        ("When did Titus hold an office of Rome?", {"2003"}, True),
+        ("Who held an office of Rome in 1980?", {"Gaius", "Titus"}, False),
+        ("Who held an office of Rome?", {"Gaius", "Titus"}, False),
+    ],
+)
+def test_a_walk_ends_where_a_time_has_settled_what_is_meant(text: str, answers: set[str], settled: bool) -> None:
+    rows = [("Rome", "office", "Gaius"), ("Rome", "office", "Titus"), ("Rome", "in", "Italy")]
+    spans = [parse_span("1999") or UNDATED, parse_span("2003") or UNDATED, UNDATED]
+    walk = [ask('get_tail_relations("Rome")'), ask('get_tail_entities("Rome", "office")'), answer('["*"]')]
+    judge = Judge()
+    policy = Judged(judge, walk)
+    settings: dict[str, Any] = {"sets": True, "guided": True, "max_turns": 9, "observation_tokens": 5000, **SENTENCES}
+    settings |= {"comparisons": True, "verifier_weight": 0.0, "verifier_onward": 1.0}
+    graph = GraphStore.from_triples(rows, spans=spans)
+    episode = play(policy, on=graph, question=named("Rome", text=text), **settings)
+    assert set(episode.answers) == answers
+    told = [value for value in policy.thoughts[-1] if value is not None]
+    assert (-SURELY in told) is settled
+    assert len(judge.asked) == (0 if settled else 1)
 
 
 def test_branches_are_the_ways_from_each_topic() -> None:
