@@ -39,7 +39,7 @@ class ParsedTurn:
     """What a turn means. Exactly one of ``query``, ``answer`` and ``error`` is set.
 
     ``well_formed`` is v_fmt of SPEC section 4: exactly one think block, then exactly one well-formed action, and
-    nothing else. ``strict_answer`` tells whether the answer was a JSON list.
+    nothing else.
     """
 
     think: str = ""
@@ -48,7 +48,6 @@ class ParsedTurn:
     error: ErrorCode | None = None
     message: str = ""
     well_formed: bool = False
-    strict_answer: bool = False
 
 
 def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None, *, page_size: int = 0) -> ParsedTurn:
@@ -70,9 +69,7 @@ def parse_turn(text: str, seen: Sequence[str] = (), graph_id: str | None = None,
     thought = think[1].strip() if think is not None else ""
     if tag == "answer":
         names, strict = parse_answer(body, seen)
-        return ParsedTurn(
-            think=thought, answer=Answer(names=names), well_formed=framed and strict, strict_answer=strict
-        )
+        return ParsedTurn(think=thought, answer=Answer(names=names), well_formed=framed and strict)
     parsed = parse_query(body, graph_id, page_size=page_size)
     if isinstance(parsed, Query):
         complete = (parsed.relation is not None) == parsed.operation.takes_relation

@@ -8,7 +8,6 @@ page if results come in pages, and for a time if facts have dates.
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise, show_name
@@ -105,5 +104,3 @@ def format_information(text: str) -> str:
 
 STOP_STRINGS: tuple[str, ...] = ("</kg-query>", "</answer>")
 """A turn ends when one of these is complete."""
-
-PromptName = Literal["paper", "short"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from kgr1.agent.policy import Generation, Grammar
 from kgr1.agent.prompt import STOP_STRINGS
 from kgr1.config import DEFAULT_MODEL, SamplingSettings
@@ -125,9 +123,3 @@ class TransformersSession:
     def close(self) -> None:
         """Give the row back."""
         self._policy.engine.close(self._row)
-
-
-def set_threads(count: int | None) -> None:
-    """Limit the number of CPU threads that matrix products use."""
-    if count is not None:
-        torch.set_num_threads(count)
