@@ -203,7 +203,10 @@ def test_a_result_without_a_date_stays_unless_another_one_is_of_the_time(text: s
     [
         ("Who was it in 2001?", ((), ("2001-05",)), ("A", "B"), True),
         ("Who was it in 2001?", (("2002",), ("1999/2000",)), ("A", "B"), False),
-        ("Who was it in 2001?", (), ("A", "2001"), False),
+        ("Who was it in 2001?", (), ("A", "B"), False),
+        ("Who was it in 2001?", (), ("A", "2001 Finals"), True),
+        ("Who was it in 2001?", (), ("A", "2002 Finals"), False),
+        ("When was it?", (), ("A", "2002 Finals"), True),
         ("When was it?", (("2002",), ()), ("A", "B"), True),
         ("When was it?", (), ("A", "1999-12-31"), True),
         ("When was it?", (), ("A", "B"), False),

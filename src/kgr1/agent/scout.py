@@ -17,7 +17,7 @@ from kgr1.agent.found import MAX_MEMBERS, asked_about, done, find, find_for, las
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
-from kgr1.agent.timing import Moment, Timing, dates, fits, meant, moments_of, read_timing, unlike
+from kgr1.agent.timing import Moment, Timing, dates, fits, holds, meant, moments_of, read_timing, unlike
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.graph.words import text_without_topics
@@ -151,7 +151,8 @@ class Scout:
             return []
         chosen, moments = self._meant(turn, members), moments_of(result, members)
         # What has no date is not known to be of the time that is named, if something is.
-        known = self.timing.limit is not None and fits(self.timing, result) and len(members) > len(chosen)
+        limit = self.timing.limit
+        known = limit is not None and len(members) > len(chosen) and all(holds(each, limit) for each in chosen)
         if not chosen or (len(chosen) == len(moments) and not known):
             return []
         if self.timing.asks:

@@ -128,8 +128,8 @@ def meant(question: Question, timing: Timing, moments: Sequence[Moment], others:
     """
     kept = _beside(question, moments)
     if timing.limit is not None:
-        kept = [each for each in kept if _holds(each, timing.limit, timing.edge)] or [
-            each for each in kept if _holds(each, timing.limit)
+        kept = [each for each in kept if holds(each, timing.limit, timing.edge)] or [
+            each for each in kept if holds(each, timing.limit)
         ]
     if timing.asks:
         kept = [each for each in kept if each.name in others] or _alike(question, kept)
@@ -141,14 +141,22 @@ def meant(question: Question, timing: Timing, moments: Sequence[Moment], others:
 
 
 def fits(timing: Timing, found: Observation) -> bool:
-    """Whether a result has something at the time that a question names, or a date if the question asks for one."""
+    """Whether a result has something at the time that a question names, or a date if the question asks for one.
+
+    Names of events say when they were, too: *2012 World Series*.
+    """
     moments = moments_of(found, found.names)
-    if timing.limit is not None:
-        return any(_holds(each, timing.limit) for each in moments)
-    return not timing.asks or bool(moments) or any(parse_date(name) is not None for name in found.names)
+    named = [limit for name in found.names if (limit := _limit(name)) is not None]
+    if timing.limit is None:
+        return not timing.asks or bool(moments or named)
+    low, high = timing.limit.low, timing.limit.high
+    return any(holds(each, timing.limit) for each in moments) or any(
+        each.low <= high and each.high >= low for each in named
+    )
 
 
-def _holds(moment: Moment, limit: TimeFilter, edge: int = 0) -> bool:
+def holds(moment: Moment, limit: TimeFilter, edge: int = 0) -> bool:
+    """Whether a fact holds then, or with ``edge`` began (-1) or ended (1) then."""
     start, slash, end = moment.text.partition("/")
     span = moment.span
     if edge:
