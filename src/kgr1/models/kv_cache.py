@@ -102,13 +102,17 @@ class RowCache:
         if positions <= self.positions:
             return
         wanted = -(-positions // GROWTH) * GROWTH
-        shape = (self.layers, self.rows, self._heads, wanted, self._dim)
-        keys = torch.zeros(shape, dtype=self._dtype, device=self._device)
-        values = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        # One after the other, so that not all of both is there twice.
+        self.keys = self._grown(self.keys, wanted)
+        self.values = self._grown(self.values, wanted)
+        self.positions = wanted
+
+    def _grown(self, stored: torch.Tensor, positions: int) -> torch.Tensor:
+        shape = (self.layers, self.rows, self._heads, positions, self._dim)
+        result = torch.zeros(shape, dtype=self._dtype, device=self._device)
         if self.positions:
-            keys[:, :, :, : self.positions] = self.keys
-            values[:, :, :, : self.positions] = self.values
-        self.keys, self.values, self.positions = keys, values, wanted
+            result[:, :, :, : self.positions] = stored
+        return result
 
     def copy(self, source: int, target: int, positions: int, start: int = 0) -> None:
         """Copy the tokens of row ``source`` from ``start`` on and before ``positions`` to row ``target``."""
