@@ -52,7 +52,6 @@ class Scout:
     def __init__(self, question: Question, retriever: Retriever, agent: AgentSettings) -> None:
         self.connection: Connection | None = None
         self.told_apart = False  # whether a comparison or a time singled out what was found last
-        self._settled = False  # whether a time that the question names did
         self.timing = read_timing(text_without_topics(question)) if agent.comparisons else Timing()
         self._agent = agent
         self._question = question
@@ -107,7 +106,7 @@ class Scout:
 
     async def links(self, turns: Sequence[Turn]) -> list[Observation]:
         """The facts by which some of what is found after ``turns`` are meant, and others are not."""
-        self.told_apart = self._settled = False
+        self.told_apart = False
         found = find(self._question.topics, turns)
         if found.common or (len(found.names) < 2 and not self.timing.asks):
             return []
@@ -116,9 +115,8 @@ class Scout:
         if links:
             linked = {name for link in links for name in link.names}
             members = {name: key for name, key in members.items() if name in linked}
-        timed = self._dated(turns[-1], members)
-        told = timed or await self._compared(members)
-        self._settled, self.told_apart = bool(timed), bool(told)
+        told = self._dated(turns[-1], members) or await self._compared(members)
+        self.told_apart = bool(told)
         return [*narrow(links, members, {name for fact in told for name in fact.names}), *told]
 
     def is_named(self, found: Sequence[str]) -> bool:
@@ -131,8 +129,14 @@ class Scout:
         return several and bool(found) and topics.issuperset(map(normalise, found))
 
     def is_settled(self, turns: Sequence[Turn]) -> bool:
-        """Whether a time that the question names or asks for settles what was found last."""
-        return self._settled or bool(self.dates(turns))
+        """Whether what was found last is of the time that the question names, or has the dates that it asks for."""
+        result = turns[-1].observation
+        if self.timing.asks or result is None or result.query.entity == FOUND:
+            return bool(self.dates(turns))
+        chosen = self._meant(turns[-1], result.names)
+        if self.timing.limit is not None:
+            return any(holds(each, self.timing.limit) for each in chosen)
+        return len(chosen) < len(moments_of(result, result.names))
 
     def dates(self, turns: Sequence[Turn]) -> list[str]:
         """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
