@@ -145,14 +145,13 @@ def fits(timing: Timing, found: Observation) -> bool:
 
     Names of events say when they were, too: *2012 World Series*.
     """
-    moments = moments_of(found, found.names)
-    named = [limit for name in found.names if (limit := _limit(name)) is not None]
-    if timing.limit is None:
-        return not timing.asks or bool(moments or named)
-    low, high = timing.limit.low, timing.limit.high
-    return any(holds(each, timing.limit) for each in moments) or any(
-        each.low <= high and each.high >= low for each in named
-    )
+    limit, moments = timing.limit, moments_of(found, found.names)
+    if limit is None:
+        return not timing.asks or bool(moments) or any(_limit(name) is not None for name in found.names)
+    if any(holds(each, limit) for each in moments):
+        return True
+    named = (each for name in found.names if (each := _limit(name)) is not None)
+    return any(each.low <= limit.high and each.high >= limit.low for each in named)
 
 
 def holds(moment: Moment, limit: TimeFilter, edge: int = 0) -> bool:
