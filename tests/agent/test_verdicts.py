@@ -267,24 +267,27 @@ def test_a_question_that_names_several_things_asks_for_none_of_them(
 
 
 @pytest.mark.parametrize(
-    ("text", "answers", "settled"),
+    ("text", "comparisons", "answers", "settled"),
     [
-        ("Who held an office of Rome in 1999?", {"Gaius"}, True),
-        ("Who held an office of Rome before 2010?", {"Gaius", "Titus"}, True),
-        ("Who held an office of Rome first?", {"Gaius"}, True),
-        ("When did Titus hold an office of Rome?", {"2003"}, True),
-        ("Who held an office of Rome in 1980?", {"Gaius", "Titus"}, False),
-        ("Who held an office of Rome?", {"Gaius", "Titus"}, False),
+        ("Who held an office of Rome in 1999?", True, {"Gaius"}, True),
+        ("Who held an office of Rome before 2010?", True, {"Gaius", "Titus"}, True),
+        ("Who held an office of Rome first?", True, {"Gaius"}, True),
+        ("When did Titus hold an office of Rome?", True, {"2003"}, True),
+        ("Who held an office of Rome in 1980?", True, {"Gaius", "Titus"}, False),
+        ("Who held an office of Rome?", True, {"Gaius", "Titus"}, False),
+        ("Who held an office of Rome in 1999?", False, {"Gaius", "Titus"}, False),
     ],
 )
-def test_a_walk_ends_where_a_time_has_settled_what_is_meant(text: str, answers: set[str], settled: bool) -> None:
+def test_a_walk_ends_where_a_time_has_settled_what_is_meant(
+    text: str, comparisons: bool, answers: set[str], settled: bool
+) -> None:
     rows = [("Rome", "office", "Gaius"), ("Rome", "office", "Titus"), ("Rome", "in", "Italy")]
     spans = [parse_span("1999") or UNDATED, parse_span("2003") or UNDATED, UNDATED]
     walk = [ask('get_tail_relations("Rome")'), ask('get_tail_entities("Rome", "office")'), answer('["*"]')]
     judge = Judge()
     policy = Judged(judge, walk)
     settings: dict[str, Any] = {"sets": True, "guided": True, "max_turns": 9, "observation_tokens": 5000, **SENTENCES}
-    settings |= {"comparisons": True, "verifier_weight": 0.0, "verifier_onward": 1.0}
+    settings |= {"comparisons": comparisons, "verifier_weight": 0.0, "verifier_onward": 1.0}
     graph = GraphStore.from_triples(rows, spans=spans)
     episode = play(policy, on=graph, question=named("Rome", text=text), **settings)
     assert set(episode.answers) == answers

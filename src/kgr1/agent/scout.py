@@ -136,7 +136,7 @@ class Scout:
         chosen = self._meant(turns[-1], result.names)
         if self.timing.limit is not None:
             return any(holds(each, self.timing.limit) for each in chosen)
-        return len(chosen) < len(moments_of(result, result.names))
+        return 0 < len(chosen) < len(moments_of(result, result.names))
 
     def dates(self, turns: Sequence[Turn]) -> list[str]:
         """The dates that the question asks for, of what is found after ``turns``; none if it asks for none."""
