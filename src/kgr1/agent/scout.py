@@ -153,11 +153,11 @@ class Scout:
         result = turn.observation
         if result is None or result.query.entity == FOUND:
             return []
-        chosen, moments = self._meant(turn, members), moments_of(result, members)
+        chosen = self._meant(turn, members)
         # What has no date is not known to be of the time that is named, if something is.
         limit = self.timing.limit
-        known = limit is not None and len(members) > len(chosen) and all(holds(each, limit) for each in chosen)
-        if not chosen or (len(chosen) == len(moments) and not known):
+        known = limit is not None and all(holds(each, limit) for each in chosen)
+        if not chosen or (len(chosen) == len(moments_of(result, members)) and not known):
             return []
         if self.timing.asks:
             chosen = unlike(self.timing, chosen)
