@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from kgr1.agent.claim import Claim, Doubt, doubt, probability, weigh, withhold
 from kgr1.config import AgentSettings
+from kgr1.graph.store import GraphStore
+from kgr1.graph.temporal import UNDATED, parse_span
 from kgr1.types import Answer, Episode, Question, StopReason, Triple, Turn
 
 CAPITAL = ask('get_tail_entities("France", "capital")')
@@ -43,6 +45,25 @@ def test_one_run() -> None:
     assert [claim.confidence for claim in claims] == [pytest.approx(math.exp(-0.5))] * 2
     assert claims[1].id == "Paris"
     assert weigh([said("Paris")])[0].confidence is None
+
+
+def test_the_dates_of_the_facts_are_told() -> None:
+    facts = [("France", "capital", "Paris"), ("Ann", "lives in", "Paris"), ("Ann", "lives in", "Rome")]
+    spans = [UNDATED, parse_span("2001", "2004"), parse_span("2005")]
+    dated = GraphStore.from_triples(facts, spans=[span for span in spans if span])
+    asked = Question(id="1", text="?", topics=("France", "Ann"), answers=())
+    lives = ask('get_tail_entities("Ann", "lives in")')
+    (paris, rome) = weigh([play([CAPITAL, lives, answer('["Paris", "Rome"]')], on=dated, question=asked)])
+    assert dict(zip(paris.evidence, paris.times, strict=True)) == {
+        Triple("France", "capital", "Paris"): (),
+        Triple("Ann", "lives in", "Paris"): ("2001/2004",),
+    }
+    assert rome.times == (("2005",),)
+    assert weigh([said("Paris")])[0].times == ()
+    # The dates are those of the run that the facts are of.
+    first = play([CAPITAL, answer('["Paris", "Rome"]')], on=dated, question=asked)
+    runs = [first, play([lives, answer('["Rome"]')], on=dated, question=asked)]
+    assert {claim.name: claim.times for claim in weigh(runs)} == {"Paris": (), "Rome": (("2005",),)}
 
 
 def test_several_runs_are_weighed_by_agreement_and_probability() -> None:

@@ -9,7 +9,7 @@ from episode_parts import answer, ask, play
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgr1.agent.evidence import find_evidence, find_supports, shown_triples
+from kgr1.agent.evidence import find_evidence, find_supports, shown_times, shown_triples
 from kgr1.graph.render import render
 from kgr1.graph.store import GraphStore
 from kgr1.types import Observation, Operation, Query, Question, Triple, Turn
@@ -110,6 +110,11 @@ def test_dates_behind_results_are_answers(answer: str, expected: int) -> None:
     (found,) = find_supports(["A"], [answer], turns)
     assert len(found) == expected
     assert find_supports(["A"], ["1800"], turns) == ((),)  # nothing connects that fact with the topic
+    assert shown_times([*turns, turns[0], dated("A", "B", "2016"), dated("A", "C")]) == {
+        Triple("A", "met", "B"): ("2014-05-17", "2016"),
+        Triple("B", "met", "C"): ("1990/1994",),
+        Triple("X", "met", "Y"): ("1800",),
+    }
 
 
 ENTITIES = st.sampled_from("ABCDEF")

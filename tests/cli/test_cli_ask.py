@@ -71,6 +71,20 @@ def test_the_way_and_the_facts_are_shown(run: Run, family: Path) -> None:
     ]
 
 
+def test_dates_stand_behind_the_facts(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = (
+        '<think>Where to?</think><kg-query>get_tail_entities("Ada", "visited")</kg-query>',
+        '<think>In 2003.</think><answer>["Rome"]</answer>',
+    )
+    monkeypatch.setattr(loading, "load_policy", lambda name, **_: ScriptedPolicy(turns))
+    graph = tmp_path / "visits.tsv"
+    graph.write_text("Ada\tvisited\tRome\t2003-05-01\t2003-05-01\nAda\tvisited\tOslo\t2004\t2005\n", "utf-8")
+    asked = ("ask", "Where was she in 2003?", "-g", graph, "--topic", "ada")
+    assert run(*asked).stdout.splitlines()[-1].strip() == "because: Ada -- visited --> Rome (2003-05-01)"
+    (answer,) = json.loads(run(*asked, "--json").stdout)["answers"]
+    assert (answer["evidence"], answer["times"]) == ([["Ada", "visited", "Rome"]], [["2003-05-01"]])
+
+
 def test_who_looks_on_changes_nothing_about_who_is_asked() -> None:
     class Advised(ScriptedPolicy):
         ranker, meaning, verifier = "a ranker", "a meaning", "a verifier"
@@ -99,6 +113,7 @@ def test_json(run: Run, family: Path) -> None:
         "id": "Ben",
         "runs": 1,
         "evidence": [["Ada", "parent of", "Ben"]],
+        "times": [],
         "confidence": None,
     }
     assert value["withheld"] == []

@@ -19,6 +19,7 @@ from kgr1.evaluation.judge import Judged, matter_of
 from kgr1.evaluation.page import build_page, charts
 from kgr1.evaluation.page.text import visible
 from kgr1.evaluation.runs import SHOWN_CHARS, Run
+from kgr1.types import Observation, Operation, Query, Triple, Turn
 
 pytest.importorskip("matplotlib")
 
@@ -85,6 +86,17 @@ def test_the_data_of_the_examples_comes_through() -> None:
     assert "\\u202egnirts desrever \\u2066 \\u200f" in shown
     assert {example["turns"][0]["information"] for example in data} == shown
     assert {turn["outcome"] for example in data for turn in example["turns"]} == {"result", "KG_NO_RESULTS", ""}
+
+
+def test_dates_stand_behind_the_facts_of_an_example() -> None:
+    query = Query(operation=Operation.GET_TAIL_ENTITIES, entity="Ann", relation="lives in")
+    seen = Observation(query=query, names=("Paris",), ids=("p",), times=(("2001/2004", "2009"),), total=1)
+    turn = Turn(text="", query=query, observation=seen, shown=1, information="Paris (2001/2004, 2009)")
+    facts = (Triple("Ann", "lives in", "Paris"), Triple("Paris", "capital of", "France"))
+    episode = played(question(1, ["Paris"]), turns=[turn]).model_copy(update={"evidence": facts})
+    text = build_page("", [Run.of([episode], system="a", dataset="d", examples=1)])
+    (example,) = json.loads(Page(text).scripts[0])
+    assert example["evidence"] == [["Ann", "lives in", "Paris", "2001/2004, 2009"], list(facts[1])]
 
 
 def test_what_the_page_says() -> None:

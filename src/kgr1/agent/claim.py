@@ -10,11 +10,11 @@ Names are withheld after an episode was played and never while a model is traine
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
-from kgr1.agent.evidence import find_evidence, find_supports
+from kgr1.agent.evidence import find_evidence, find_supports, shown_times
 from kgr1.config import AgentSettings
 from kgr1.rewards.answer import normalise
 from kgr1.rewards.vote import count_votes
@@ -31,6 +31,7 @@ class Claim(Record):
     id: str | None = None
     runs: int = 1  # runs that gave it
     evidence: tuple[Triple, ...] = ()  # of the first run that has any
+    times: tuple[tuple[str, ...], ...] = ()  # the dates shown behind each of these facts; empty if there are none
     confidence: float | None = None  # in [0, 1]; None where nothing tells
 
 
@@ -71,6 +72,7 @@ class Statement(NamedTuple):
     names: tuple[str, ...]
     ids: tuple[str | None, ...]
     supports: tuple[tuple[Triple, ...], ...]
+    times: Mapping[Triple, tuple[str, ...]]
     answered: bool
     probability: float | None
 
@@ -78,9 +80,10 @@ class Statement(NamedTuple):
     def of(cls, episode: Episode, tokens: Tokens = "episode") -> Statement:
         """Read it off an episode."""
         if episode.stop is not StopReason.ANSWERED:
-            return cls((), (), (), answered=False, probability=None)
-        found = supports(episode)
-        return cls(episode.answers, episode.answer_ids, found, answered=True, probability=probability(episode, tokens))
+            return cls((), (), (), {}, answered=False, probability=None)
+        found, times = supports(episode), shown_times(episode.turns)
+        sure = probability(episode, tokens)
+        return cls(episode.answers, episode.answer_ids, found, times, answered=True, probability=sure)
 
 
 def weigh(runs: Sequence[Episode], tokens: Tokens = "episode") -> list[Claim]:
@@ -100,12 +103,15 @@ def weigh_statements(runs: Sequence[Statement]) -> list[Claim]:
     tells = len(known) == len(answered) or len(runs) > 1
     weights = known if len(known) == len(answered) else [1.0] * len(answered)
     evidence: dict[str, tuple[Triple, ...]] = {}
+    times: dict[str, tuple[tuple[str, ...], ...]] = {}
     summed: dict[str, float] = {}
     for run, weight in zip(answered, weights, strict=True):
         given = set()
         for name, facts in zip(run.names, run.supports, strict=True):
             form = normalise(name)
-            evidence[form] = evidence.get(form) or facts
+            if not evidence.get(form):
+                evidence[form] = facts
+                times[form] = tuple(run.times.get(fact, ()) for fact in facts) if run.times else ()
             given.add(form)
         for form in given:
             summed[form] = summed.get(form, 0.0) + weight
@@ -115,6 +121,7 @@ def weigh_statements(runs: Sequence[Statement]) -> list[Claim]:
             id=found.id,
             runs=found.votes,
             evidence=evidence[found.form],
+            times=times[found.form] if any(times[found.form]) else (),
             confidence=min(1.0, summed[found.form] / len(runs)) if tells else None,
         )
         for found in count_votes([(run.names, run.ids) for run in answered])

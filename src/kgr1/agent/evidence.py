@@ -28,6 +28,15 @@ def shown_triples(turns: Iterable[Turn]) -> list[Triple]:
     return list(dict.fromkeys(result.triple for result in _results(turns)))
 
 
+def shown_times(turns: Iterable[Turn]) -> dict[Triple, tuple[str, ...]]:
+    """The dates that stood behind each fact in an observation, in order; facts without any are left out."""
+    times: dict[Triple, dict[str, None]] = {}
+    for result in _results(turns):
+        if result.dates:
+            times.setdefault(result.triple, {}).update(dict.fromkeys(result.dates))
+    return {triple: tuple(dates) for triple, dates in times.items()}
+
+
 def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
     """Every fact that stood in an observation, in order."""
     for turn in turns:

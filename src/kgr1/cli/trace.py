@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from kgr1.agent.policy import Generation, Grammar, Policy, Session
     from kgr1.agent.prior import Ranked
     from kgr1.config import AgentSettings, SamplingSettings
-    from kgr1.types import Episode, Question, Triple
+    from kgr1.types import Episode, Question
 
 _INDENT = "   "
 _RESULT_CHARACTERS = 600
@@ -144,7 +145,7 @@ def print_answers(episodes: Sequence[Episode], agent: AgentSettings | None = Non
         reasons = dict.fromkeys(why_unanswered(episode) for episode in episodes)
         why = _why_withheld([reason for _, reason in withheld]) if withheld else "; ".join(reasons)
         out.print(Text.assemble(("No answer: ", "bold yellow"), styled(why), "."))
-    shared = {claim.evidence for claim in given}
+    shared = {(claim.evidence, claim.times) for claim in given}
     for claim in given:
         remarks = [f"{claim.runs} of {len(episodes)} runs"] if len(episodes) > 1 else []
         if agent.min_confidence and claim.confidence is not None:
@@ -152,7 +153,7 @@ def print_answers(episodes: Sequence[Episode], agent: AgentSettings | None = Non
         count = f"  ({', '.join(remarks)})" if remarks else ""
         out.print(Text.assemble(("=> ", "bold green"), styled(one_line(claim.name), "bold"), (count, "dim")))
         if len(shared) > 1 or claim is given[-1]:
-            _print_evidence(claim.evidence)
+            _print_evidence(claim)
     for claim, reason in withheld[:_WITHHELD]:
         out.print(
             Text.assemble(
@@ -181,15 +182,17 @@ def _doubt(claim: Claim, reason: Doubt, agent: AgentSettings) -> str:
     return f"confidence {claim.confidence:.3f}, below {agent.min_confidence:g}"
 
 
-def _print_evidence(evidence: Sequence[Triple]) -> None:
-    if not evidence:
+def _print_evidence(claim: Claim) -> None:
+    from kgr1.graph.render import show_dates
+
+    if not claim.evidence:
         out.print(Text(f"{_INDENT}no fact that the graph showed leads to it", style="yellow"))
-    for place, triple in enumerate(evidence[:_EVIDENCE]):
+    for place, (triple, dates) in enumerate(zip_longest(claim.evidence[:_EVIDENCE], claim.times[:_EVIDENCE])):
         lead = "because: " if place == 0 else "         "
         fact = f"{one_line(triple.head)} -- {one_line(triple.relation)} --> {one_line(triple.tail)}"
-        out.print(Text.assemble((f"{_INDENT}{lead}", "dim"), styled(fact)))
-    if len(evidence) > _EVIDENCE:
-        out.print(Text(f"{_INDENT}         and {len(evidence) - _EVIDENCE} more facts", style="dim"))
+        out.print(Text.assemble((f"{_INDENT}{lead}", "dim"), styled(fact), (one_line(show_dates(dates or ())), "dim")))
+    if len(claim.evidence) > _EVIDENCE:
+        out.print(Text(f"{_INDENT}         and {len(claim.evidence) - _EVIDENCE} more facts", style="dim"))
 
 
 def why_unanswered(episode: Episode) -> str:

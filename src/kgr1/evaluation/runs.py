@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kgr1.agent.evidence import shown_times
 from kgr1.evaluation.agreement import find_judgement
 from kgr1.evaluation.bootstrap import Metric, estimate
 from kgr1.evaluation.causes import Cause, call_outcomes, cause
@@ -142,7 +143,7 @@ def _place(key: Key) -> str:
 
 def _example(episode: Episode, row: EpisodeRow) -> dict[str, Any]:
     """What the example browser shows; plain JSON, nothing of it escaped yet."""
-    question = episode.question
+    question, times = episode.question, shown_times(episode.turns)
     return {
         "id": question.id,
         "question": _cut(question.text),
@@ -157,7 +158,7 @@ def _example(episode: Episode, row: EpisodeRow) -> dict[str, Any]:
         "error": _cut(episode.error),
         "seconds": episode.usage.seconds,
         "tokens": episode.usage.generated_tokens,
-        "evidence": [list(triple) for triple in episode.evidence[:20]],
+        "evidence": [[*triple, *filter(None, [", ".join(times.get(triple, ()))])] for triple in episode.evidence[:20]],
         "turns": [_turn(turn) for turn in episode.turns],
     }
 
