@@ -56,6 +56,14 @@ def facts(**relations: dict[str, str]) -> list[Observation]:
         ("Which was the earliest film?", Comparison(True, None, True)),
         ("Which opened most recently?", Comparison(False, None, True)),
         ("Where is Leastville?", None),
+        ("Which school has at least 10,102 students?", Comparison(False, 10102, within=True)),
+        ("Which school has no fewer than 10 teachers?", Comparison(False, 10, within=True)),
+        ("Which school has at most 300 students?", Comparison(True, 300, within=True)),
+        ("Which school has no more than 300 students?", Comparison(True, 300, within=True)),
+        ("Which school was founded since 1986?", Comparison(False, 1986, True, True)),
+        ("Which film was released not before 1986?", Comparison(False, 1986, True, True)),
+        ("Which film came no later than 1986?", Comparison(True, 1986, True, True)),
+        ("Which school has at least some students?", None),
         ("", None),
     ],
 )
@@ -98,6 +106,16 @@ def test_under_and_over_share_nothing(numbers: dict[str, float], less: bool, bou
     assert bool(chosen) >= (bound is None and bool(numbers))
     if bound is not None:
         assert not chosen & Comparison(not less, bound, times).chosen(numbers)
+
+
+@pytest.mark.parametrize(("times", "above"), [(False, 1986.5), (True, 1987.0)])
+def test_a_bound_is_meant_too_where_the_words_say_so(times: bool, above: float) -> None:
+    numbers = {"under": 1985.0, "at": 1986.0, "over": above}
+    for less in (True, False):
+        one, other = Comparison(less, 1986, times), Comparison(not less, 1986, times, within=True)
+        assert one.chosen(numbers) | other.chosen(numbers) == set(numbers)
+        assert not one.chosen(numbers) & other.chosen(numbers)
+        assert "at" in other.chosen(numbers)
 
 
 def test_the_relation_is_the_one_that_the_question_speaks_of() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from set_episodes import ENTITIES, RELATIONS, Rows, graphs, named
 
 from kgr1.agent.claim import supports
-from kgr1.agent.connection import MOST_LINKED, MOST_LINKS, Connection
+from kgr1.agent.connection import MOST_LINKED, MOST_LINKS, Connection, values
 from kgr1.agent.found import find
 from kgr1.agent.ledger import Ledger
 from kgr1.agent.policy import Generation, Grammar, ScriptedPolicy, ScriptedSession
@@ -70,6 +70,25 @@ TWO = connection(
     fact(True, "Exponent", "read by", "Brees"),
     ends={(True, "in"): frozenset({"Indiana"}), (False, "paper of"): frozenset({"Purdue"})},
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("Which club was founded in 1930?", ["1930"]),
+        ("Which club was founded in 1930, and by whom?", ["1930"]),
+        ("Which club was founded after the year 1930?", []),
+        ("Which club was founded before May 1930?", []),
+        ("Which club has more than about 1500 seats?", []),
+        ("Which club has at least 1500 seats?", []),
+        ("Which club has 12,500 seats?", []),  # as graphs do not write it
+        ("Which one has a ratio of 3.14159?", []),
+        ("Who went to school in 1990?", ["1990"]),
+        ("Who plays number 10?", []),
+    ],
+)
+def test_numbers_count_like_topics_unless_something_is_compared_to_them(text: str, numbers: list[str]) -> None:
+    assert values(named("Spain", text=text)) == numbers
 
 
 def test_a_relation_is_connected_if_what_it_leads_to_has_a_fact_with_another_topic() -> None:
@@ -237,6 +256,65 @@ def test_what_another_topic_has_a_fact_with_is_what_was_found() -> None:
     }
     without, _ = played(WALK, named("Brees", "Exponent"), connection_weight=0.0)
     assert set(without.answers) == set(COLLEGES)
+
+
+def test_what_a_graph_gives_in_part_says_nothing_of_what_is_not_there() -> None:
+    rows = [
+        ("Ann", "married", "Bob"),
+        ("Ann", "married", "Zed"),
+        ("Bob", "citizen of", "US"),
+        ("Zed", "citizen of", "US"),
+    ]
+    rows += [(f"C{number:03}", "citizen of", "US") for number in range(50)]
+    walk = [ask('get_tail_relations("Ann")'), ask('get_tail_entities("Ann", "married")'), answer('["*"]')]
+    settings = {"sets": True, "guided": True, "observation_tokens": 5000, "connection_weight": 2.0}
+    for most in (None, 20):  # the latter shows that Bob is one, and not that Zed is
+        graph = GraphStore.from_triples(rows, max_results=most)
+        episode = play(Ranked(walk), on=graph, question=named("Ann", "US"), **settings)
+        assert episode.answers == ("Bob", "Zed")
+
+
+def test_a_topic_that_the_graph_writes_another_way_is_no_other_topic() -> None:
+    rows = [("France", "borders", name) for name in ("Spain", "Italy", "Andorra")]
+    rows += [("Spain", "borders", name) for name in ("Portugal", "France", "Andorra")]
+    rows += [("NATO", "founded in", "Washington")]
+    for topic in ("France", "france"):
+        walk = [
+            ask(f'get_tail_entities("{topic}", "borders")'),
+            ask('get_tail_entities("*", "borders")'),
+            answer('["*"]'),
+        ]
+        episode, _ = played(walk, named(topic, "NATO"), rows)
+        assert set(episode.answers) - {"France"} == {"Andorra", "Portugal"}
+
+
+class Renaming:
+    """A graph that answers some queries with another name of what was asked about."""
+
+    def __init__(self, graph: GraphStore) -> None:
+        self._graph = graph
+
+    def execute(self, queries: Sequence[Query]) -> list[Observation]:
+        return [self._renamed(found) for found in self._graph.execute(queries)]
+
+    def _renamed(self, found: Observation) -> Observation:
+        query = found.query.model_copy(update={"entity": f"Q({found.query.entity})"})
+        return found.model_copy(update={"query": query}) if found.query.limit else found
+
+
+def test_what_was_found_keeps_the_name_that_it_was_asked_about_with() -> None:
+    for topics in (("Brees", "Exponent"), ("Brees", "Boilermakers")):
+        plain, _ = played(WALK, named(*topics))
+        graph = Renaming(GraphStore.from_triples(STUDIES))
+        settings = {"sets": True, "guided": True, "observation_tokens": 5000, "connection_weight": 2.0}
+        episode = play(Ranked(WALK), on=graph, question=named(*topics), **settings)
+        assert episode.answers == plain.answers == ("Purdue",)
+
+
+def test_without_the_ranker_that_the_settings_want_an_episode_fails_as_others_do() -> None:
+    episode, _ = played(WALK, named("Brees", "Exponent"), ranker_weight=1.0)
+    assert episode.stop is StopReason.POLICY_ERROR
+    assert "has no ranker" in episode.error
 
 
 def test_it_may_be_by_way_of_an_entity_between() -> None:

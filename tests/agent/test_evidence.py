@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kgr1.agent.evidence import find_evidence, find_supports, shown_times, shown_triples
-from kgr1.graph.render import render
+from kgr1.graph.render import render, show_dates
 from kgr1.graph.store import GraphStore
 from kgr1.types import Observation, Operation, Query, Question, Triple, Turn
 
@@ -103,15 +103,18 @@ def test_dates_behind_results_are_answers(answer: str, expected: int) -> None:
     def dated(entity: str, name: str, *times: str) -> Turn:
         query = Query(operation=Operation.GET_TAIL_ENTITIES, entity=entity, relation="met")
         seen = Observation(query=query, names=(name,), ids=(name,), times=(times,), total=1)
-        shown = ", ".join(time for time in times if not time.startswith("2015"))
-        return Turn(text="", query=query, observation=seen, shown=1, information=f"{name} ({shown})")
+        return Turn(text="", query=query, observation=seen, shown=1, information=name + show_dates(times, most=2))
 
-    turns = [dated("A", "B", "2014-05-17", "2015-06-01"), dated("B", "C", "1990/1994"), dated("X", "Y", "1800")]
+    turns = [
+        dated("A", "B", "2014-05-17", "2015-06-01", "2016-02"),
+        dated("B", "C", "1990/1994"),
+        dated("X", "Y", "1800"),
+    ]
     (found,) = find_supports(["A"], [answer], turns)
     assert len(found) == expected
     assert find_supports(["A"], ["1800"], turns) == ((),)  # nothing connects that fact with the topic
-    assert shown_times([*turns, turns[0], dated("A", "B", "2016"), dated("A", "C")]) == {
-        Triple("A", "met", "B"): ("2014-05-17", "2016"),
+    assert shown_times([*turns, turns[0], dated("A", "B", "2017"), dated("A", "C")]) == {
+        Triple("A", "met", "B"): ("2014-05-17", "2016-02", "2017"),
         Triple("B", "met", "C"): ("1990/1994",),
         Triple("X", "met", "Y"): ("1800",),
     }
@@ -212,6 +215,18 @@ def test_a_date_within_a_name_is_not_the_date_of_a_fact() -> None:
     assert find_supports(["Ann"], ["2012"], [told]) == ((),)
     assert find_supports(["Ann"], ["2000"], [told]) == ((Triple("Ann", "visited", "Bob"),),)
     assert find_supports(["Ann"], ["2019"], [told]) != ((),)
+
+
+def test_a_date_that_was_left_out_behind_one_name_is_not_shown_by_another() -> None:
+    query = Query(operation=Operation.GET_HEAD_ENTITIES, entity="Iraq", relation="visit")
+    often = tuple(f"{year}-05-01" for year in range(2000, 2020))
+    seen = Observation(query=query, names=("Ann", "Bob"), ids=("a", "b"), times=(often, ("2010-05-01",)), total=2)
+    text, shown = render(seen, lambda words: len(words.split()), 200)
+    turn = Turn(text="", query=query, observation=seen, shown=shown, information=text)
+    assert find_supports(["Iraq"], ["2010-05-01"], [turn]) == ((Triple("Bob", "visit", "Iraq"),),)
+    assert set(often) - set(shown_times([turn])["Ann", "visit", "Iraq"]) == {
+        date for date in often if date not in text or date == "2010-05-01"
+    }
 
 
 def test_what_two_topics_have_in_common_takes_a_fact_about_each() -> None:

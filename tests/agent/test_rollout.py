@@ -163,6 +163,16 @@ def test_observations_keep_to_their_budget(budget: int) -> None:
     assert unseen.evidence == (Triple("hub", "to", "node 000"),)
 
 
+def test_names_that_read_alike_keep_their_identifiers() -> None:
+    labels = {"q1": "The Band", "q2": "Band", "q3": "3.5", "q4": "35"}
+    store = GraphStore.from_triples([("A", "r", key) for key in labels], labels=labels)
+    question = Question(id="1", text="?", topics=("A",), answers=())
+    calls = [ask('get_tail_entities("A", "r")'), answer('["The Band", "35"]')]
+    assert play(calls, on=store, question=question).answer_ids == ("q1", "q4")
+    calls[-1] = answer('["band"]')
+    assert play(calls, on=store, question=question).answer_ids in (("q1",), ("q2",))
+
+
 def test_relations_and_errors_are_no_retrieval() -> None:
     triples = [("Paris", "San Fernando", "x")]
     store = GraphStore.from_triples(triples)

@@ -52,6 +52,15 @@ def played(text: str, *topics: str, walk: list[str] = WHO, **agent: Any) -> Epis
         ("Who visited Iraq?", None),
         ("Who has 20123 seats?", None),
         ("Who came on 31-31-2010?", None),
+        ("Who came on 14/12/2008?", "2008-12-14"),
+        ("Who came on 10.10.1978?", "1978-10-10"),
+        ("Who came before january 15,1978?", "before 1978-01-15"),
+        ("Who came on 14/13/2008?", "2008"),
+        ("Who came between 2006 and 2008?", "2006/2008"),
+        ("Who was there from 2005 to 2007?", "2005/2007"),
+        ("Who came between 2008 and 2006?", "2008"),
+        ("Who came not before May 2008?", "2008-05/"),
+        ("Who came no later than 2008?", "/2008"),
     ],
 )
 def test_dates_are_read_as_people_write_them(text: str, limit: str | None) -> None:
@@ -68,6 +77,16 @@ def test_dates_are_read_as_people_write_them(text: str, limit: str | None) -> No
         ("on which date was Straw born", True, 3, False),
         ("Who was in office when it was 2003?", False, 3, False),  # the time is given
         ("Where was Straw born?", False, 3, False),
+        ("Who visited Iraq when Blair was in office?", False, 3, False),
+        ("When Blair was in office, who visited Iraq?", False, 3, False),
+        ("When was the film in which Crowe played released?", True, 3, False),
+        ("What time zone is Chicago in?", False, 3, False),
+        ("What time did it end?", True, 3, True),
+        ("During what time frame was he a bishop?", True, 3, False),
+        ("What award did he win and when did he acquire it?", True, 3, False),
+        ("When was she born, and who was her mother?", True, 3, False),
+        ("When he was presented with the award, what was the date?", True, 3, False),
+        ("What are the dates of her terms?", False, 3, False),
     ],
 )
 def test_some_questions_ask_for_a_time(text: str, asks: bool, parts: int, end: bool) -> None:
@@ -117,10 +136,41 @@ def test_of_several_topics_the_time_is_that_of_their_fact() -> None:
         ("which office did Straw have before 2002?", {"Home Secretary"}),
         ("which office did Straw get after 2000?", {"Foreign Secretary"}),
         ("which office does Straw have now?", {"Foreign Secretary"}),
+        ("which office did Straw have between 1998 and 2000?", {"Home Secretary"}),
     ],
 )
 def test_a_fact_may_hold_begin_or_end_at_a_time(text: str, answers: set[str]) -> None:
     assert set(played(text, "Straw", walk=OFFICE).answers) == answers
+
+
+def terms(text: str, **spans: str) -> set[str]:
+    """The answers to a question about the results ``spans`` of one topic."""
+    rows = [("Straw", "office", name) for name in spans]
+    graph = GraphStore.from_triples(rows, spans=[parse_span(each) or UNDATED for each in spans.values()])
+    settings = {"sets": True, "max_turns": 5, "observation_tokens": 5000, "comparisons": True}
+    return set(play(OFFICE, on=graph, question=named("Straw", "Member", text=text), **settings).answers)
+
+
+def test_now_is_what_holds_still_and_first_what_is_known_to_have_begun() -> None:
+    assert terms("Which office does Straw have now?", Lasting="1990/", Ended="1995/1996") == {"Lasting"}
+    assert terms("Which office does Straw have now?", Older="1990/1991", Newer="1995/1996") == {"Newer"}
+    assert terms("Which was the first office of Straw?", Known="1990/1994", Unknown="/2010") == {"Known"}
+
+
+def test_what_has_not_ended_is_no_reason_to_answer_nothing() -> None:
+    answers = terms("When did Straw leave as Member?", Secretary="1997/2001", Member="1979/")
+    assert answers == {"Secretary", "Member"}
+
+
+def test_the_date_of_what_was_singled_out_stands_on_that() -> None:
+    rows = [("Citizen (Iran)", "visit", "China"), ("President (Iraq)", "visit", "China")]
+    graph = GraphStore.from_triples(rows, spans=[parse_span("2008-05-16") or UNDATED] * 2)
+    walk = [ask('get_head_relations("China")'), ask('get_head_entities("China", "visit")'), answer('["*"]')]
+    settings = {"sets": True, "observation_tokens": 5000, "comparisons": True}
+    question = named("China", text="When did the president of Iraq visit?")
+    episode = play(walk, on=graph, question=question, **settings)
+    assert episode.answers == ("2008-05-16",)
+    assert supports(episode) == (((rows[1]),),)
 
 
 def test_the_facts_that_are_meant_are_shown_with_their_dates() -> None:

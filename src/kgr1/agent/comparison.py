@@ -21,10 +21,15 @@ DAYS = 365.2425
 """Of a year."""
 
 _LESS = r"before|prior to|earlier than|(?:less|fewer|smaller|lower|shorter) than|below|under"
-_MORE = r"after|later than|since|(?:more|greater|larger|higher|longer|bigger) than|above|over"
-_THAN = re.compile(rf"\b(?:(?P<less>{_LESS})|(?P<more>{_MORE}))\b(?P<what>.{{1,32}})", re.IGNORECASE)
-_FIRST = re.compile(r"\b(?:first|earliest|oldest|smallest|fewest|lowest|least|shortest)\b", re.IGNORECASE)
-_LAST = re.compile(r"\b(?:last|latest|newest|most|largest|biggest|highest|longest|greatest)\b", re.IGNORECASE)
+_MORE = r"after|later than|(?:more|greater|larger|higher|longer|bigger) than|above|over"
+_AT_MOST = r"at most|up to|not after|(?:no|not) (?:more|greater|larger|higher|longer|bigger|later) than"
+_AT_LEAST = r"at least|since|not before|(?:no|not) (?:less|fewer|smaller|lower|shorter|earlier) than"
+_THAN = re.compile(
+    rf"\b(?:(?P<most>{_AT_MOST})|(?P<least>{_AT_LEAST})|(?P<less>{_LESS})|(?P<more>{_MORE}))\b(?P<what>.{{1,32}})",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(r"\b(?:first|earliest|oldest|smallest|fewest|lowest|(?<!at )least|shortest)\b", re.IGNORECASE)
+_LAST = re.compile(r"\b(?:last|latest|newest|(?<!at )most|largest|biggest|highest|longest|greatest)\b", re.IGNORECASE)
 _TIMES = re.compile(
     r"\b(?:before|after|since|prior|earl|later?\b|latest|first|oldest|last\b|newest|recent)", re.IGNORECASE
 )
@@ -39,6 +44,7 @@ class Comparison(NamedTuple):
     less: bool
     bound: float | None = None
     of_times: bool = False  # it says so itself, whatever relation is meant
+    within: bool = False  # the bound is meant, too
 
     def chosen(self, numbers: Mapping[str, float]) -> set[str]:
         """The names whose numbers are meant.
@@ -51,27 +57,30 @@ class Comparison(NamedTuple):
         if self.bound is None:
             best = (min if self.less else max)(numbers.values(), default=0.0)
             return {name for name, number in numbers.items() if number == best}
-        if self.less:
-            return {name for name, number in numbers.items() if number < self.bound}
-        # A day of the year that a time is compared to is not after it.
-        least = self.bound + 1 if self.of_times else math.nextafter(self.bound, math.inf)
-        return {name for name, number in numbers.items() if number >= least}
+        # All days of the year that a time is compared to are in it.
+        above = self.bound + 1 if self.of_times else math.nextafter(self.bound, math.inf)
+        edge = above if self.within is self.less else self.bound
+        return {name for name, number in numbers.items() if (number < edge) is self.less}
 
 
 def find_comparison(text: str) -> Comparison | None:
     """What a question compares, None if that is nothing.
 
     >>> find_comparison("Which club was founded before 1994?")
-    Comparison(less=True, bound=1994.0, of_times=True)
+    Comparison(less=True, bound=1994.0, of_times=True, within=False)
+    >>> find_comparison("Which club has at least 20,000 seats?")
+    Comparison(less=False, bound=20000.0, of_times=False, within=True)
     >>> find_comparison("Which college has the largest number of students?")
-    Comparison(less=False, bound=None, of_times=False)
+    Comparison(less=False, bound=None, of_times=False, within=False)
     >>> find_comparison("Which college did Brees attend?")
     """
     of_times = _TIMES.search(text) is not None
     for than in _THAN.finditer(text):
         bound = (_YEAR if _TIMES.match(than[0]) else _NUMBER).search(than["what"])
         if bound is not None:
-            return Comparison(than["less"] is not None, float(bound[0].replace(",", "")), of_times)
+            within = than["most"] is not None or than["least"] is not None
+            less = than["most"] is not None or than["less"] is not None
+            return Comparison(less, float(bound[0].replace(",", "")), of_times, within)
     first, last = _FIRST.search(text), _LAST.search(text)
     return Comparison(first is not None, None, of_times) if first or last else None
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kgr1.agent.spans import MONTHS
 from kgr1.graph.words import text_without_topics
 from kgr1.types import FOUND, STEP, DirectedRelation, Observation, Query, Question
 
@@ -26,9 +27,13 @@ MOST_LINKED = 20
 MOST_LINKS = 3
 """Facts by which results are said to have to do with another topic."""
 
+_THAN = r"before|after|since|until|than|to|over|under|at\s+least|at\s+most"
+_BETWEEN = rf"the|year|about|around|some|nearly|{'|'.join(MONTHS)}"
 _VALUE = re.compile(
-    r"(?<!\w)(?:(?P<than>before|after|since|until|than|to|over|under)\s+)?(?P<value>\d{3,})\b", re.IGNORECASE
+    rf"(?<![\w.])(?:(?P<than>{_THAN})\s+(?:(?:{_BETWEEN})\s+){{0,2}})?(?P<value>\d+(?:,\d{{3}})*(?:\.\d+)?)(?!\w)",
+    re.IGNORECASE,
 )
+_WHOLE = re.compile(r"\d{3,}")
 
 
 def values(question: Question) -> list[str]:
@@ -40,7 +45,8 @@ def values(question: Question) -> list[str]:
     []
     """
     found = [match["value"] for match in _VALUE.finditer(text_without_topics(question)) if not match["than"]]
-    return [value for value in found if not any(value in topic for topic in question.topics)]
+    whole = filter(_WHOLE.fullmatch, found)
+    return [value for value in whole if not any(value in topic for topic in question.topics)]
 
 
 @dataclass(frozen=True)

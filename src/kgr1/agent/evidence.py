@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from kgr1.graph.names import lookup_key
-from kgr1.graph.render import neutralise
+from kgr1.graph.render import dates_behind
 from kgr1.graph.temporal import parse_date
 from kgr1.rewards.answer import normalise
 from kgr1.types import Observation, Triple, Turn
 
 
 class _Result(NamedTuple):
-    """A shown fact as one result of a query: the entity that was asked, the one that came back, and its shown dates."""
+    """A shown fact as one result of a query: the entity that was asked, the one that came back, and its shown dates.
+
+    ``linked`` says that it was singled out, by a time or by another topic.
+    """
 
     triple: Triple
     asked: str
     found: str
     dates: tuple[str, ...]
+    linked: bool
 
 
 def shown_triples(turns: Iterable[Turn]) -> list[Triple]:
@@ -40,25 +44,30 @@ def shown_times(turns: Iterable[Turn]) -> dict[Triple, tuple[str, ...]]:
 def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
     """Every fact that stood in an observation, in order."""
     for turn in turns:
+        told = shown_dates(turn)
         for observation, shown in turn.facts():
-            dates = observation.times
-            for place, triple in enumerate(observation.triples(shown)):
-                # Behind a name with many dates only some of them are shown.
-                seen = (date for date in dates[place] if stands(date, turn.information)) if place < len(dates) else ()
-                yield _result(triple, observation, tuple(seen))
+            times = chain(observation.times, repeat(()))
+            for triple, name, dates in zip(observation.triples(shown), observation.names, times, strict=False):
+                seen = told.get(name, ())
+                linked = any(observation is each for each in turn.linked)
+                yield _result(triple, observation, tuple(date for date in dates if date in seen), linked=linked)
 
 
-def stands(date: str, information: str) -> bool:
-    """Whether a date stands behind some name, in brackets alone or among others (:func:`kgr1.graph.render.show_dates`).
+def shown_dates(turn: Turn) -> dict[str, set[str]]:
+    """The dates that stood behind each result in the observation of a turn; names without any are left out."""
+    shown: dict[str, set[str]] = {}
+    for observation in (turn.observation, *turn.expanded, *turn.linked):
+        if observation is not None:
+            for name, dates in zip(observation.names, observation.times, strict=False):
+                if seen := dates_behind(name, dates, turn.information):
+                    shown.setdefault(name, set()).update(seen)
+    return shown
 
-    In a name, such as that of the Euro 2012, it says nothing of when a fact holds.
-    """
-    return re.search(rf"(?:\(|, ){re.escape(neutralise(date))}(?=[,)])", information) is not None
 
-
-def _result(triple: Triple, observation: Observation, dates: tuple[str, ...]) -> _Result:
+def _result(triple: Triple, observation: Observation, dates: tuple[str, ...], *, linked: bool) -> _Result:
     head, tail = lookup_key(triple.head), lookup_key(triple.tail)
-    return _Result(triple, *((head, tail) if observation.query.operation.outgoing else (tail, head)), dates)
+    asked, found = (head, tail) if observation.query.operation.outgoing else (tail, head)
+    return _Result(triple, asked, found, dates, linked)
 
 
 def find_evidence(topics: Sequence[str], answers: Sequence[str], turns: Sequence[Turn]) -> tuple[Triple, ...]:
@@ -148,11 +157,11 @@ class _Trace:
         )
 
     def _dated(self, answer: str) -> set[int]:
-        """The way to the first result that a date stands behind, one that is a topic before others."""
+        """The way to the first result that a date stands behind: one that was singled out, else one that is a topic."""
         days = parse_date(answer)
         if days is None:
             return set()
-        for result in sorted(self._results, key=lambda result: result.found not in self._topics):
+        for result in sorted(self._results, key=lambda result: (not result.linked, result.found not in self._topics)):
             edges = [parse_date(edge) for date in result.dates for edge in date.split("/")]
             if result.asked in self._reached and any(e and days[0] <= e[0] and e[1] <= days[1] for e in edges):
                 return self._with_way(result)

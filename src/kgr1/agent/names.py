@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from kgr1.graph.api import KnowledgeGraph, NameIndex, NameMatch
 from kgr1.types import ErrorCode, Observation, Operation, Query
@@ -31,7 +31,7 @@ class Names:
         self._suggested: dict[str, tuple[NameMatch, ...]] = {}
         self._relations: dict[str, tuple[str, ...]] = {}
 
-    def find(self, texts: Iterable[str]) -> dict[str, tuple[NameMatch, ...]]:
+    def find(self, texts: Collection[str]) -> dict[str, tuple[NameMatch, ...]]:
         """Every entity that each text names, the one with most triples first; texts that name none are left out."""
         unseen = [text for text in dict.fromkeys(texts) if text not in self._found]
         if self._index is not None:
@@ -51,7 +51,7 @@ class Names:
         self.find([text])
         return self._suggested.get(text, ())
 
-    def relations(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    def relations(self, names: Collection[str]) -> dict[str, tuple[str, ...]]:
         """The relations of entities in either direction, by display name; none for one that is not there."""
         unseen = [name for name in dict.fromkeys(names) if name not in self._relations]
         observed = self._execute(unseen, Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS)

@@ -95,7 +95,8 @@ class _Loop:
     agent: AgentSettings
     prompt: str
     turns: list[Turn] = field(default_factory=list)
-    seen: dict[str, str] = field(default_factory=dict)  # normalised entity name -> id
+    ids: dict[str, str] = field(default_factory=dict)  # of the entities shown, by name
+    alike: dict[str, str] = field(default_factory=dict)  # the same by normalised name
     names: list[str] = field(default_factory=list)  # entity names shown so far, and the topics
     answers: tuple[str, ...] = ()
     onward: float = 0.0  # a logit for going on from what was found in the last turn
@@ -115,6 +116,8 @@ class _Loop:
                 await self.scout.begin()
         except GraphError as error:
             return StopReason.GRAPH_ERROR, str(error)
+        except ModelError as error:
+            return StopReason.POLICY_ERROR, str(error)
         for index in range(self.agent.max_turns):
             room = min(self.agent.max_new_tokens, session.room)
             if room < MIN_ROOM:
@@ -236,7 +239,8 @@ class _Loop:
         )
         self.turns.append(turn)
         for name, entity in zip(turn.shown_entities, turn.shown_entity_ids, strict=True):
-            self.seen.setdefault(normalise(name), entity)
+            self.ids.setdefault(name, entity)
+            self.alike.setdefault(normalise(name), entity)
             self.names.append(name)
 
     async def _look_ahead(self, left: int) -> None:
@@ -297,7 +301,7 @@ class _Loop:
             turns=tuple(self.turns),
             stop=stop,
             answers=self.answers,
-            answer_ids=tuple(self.seen.get(normalise(answer)) for answer in self.answers),
+            answer_ids=tuple(self.ids.get(answer, self.alike.get(normalise(answer))) for answer in self.answers),
             evidence=find_evidence(self.question.topics, self.answers, self.turns),
             prompt=self.prompt,
             prompt_ids=session.prompt_ids if session is not None else (),

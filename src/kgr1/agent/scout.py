@@ -12,7 +12,7 @@ from itertools import islice
 
 from kgr1.agent.comparison import compare, find_comparison
 from kgr1.agent.connection import MOST_LINKED, Connection, narrow, tells, values
-from kgr1.agent.evidence import stands
+from kgr1.agent.evidence import shown_dates
 from kgr1.agent.found import MAX_MEMBERS, asked_about, done, find, find_for, last_found, shown_in
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
@@ -38,6 +38,9 @@ MOST_FOLLOWED = 10
 
 MOST_READ = 50
 """Results of each of these that are asked for, the first in the order of their names: some relations have millions."""
+
+MOST_NAMES = 10_000
+"""Results that one fact of a topic, or of what was found, may have; of more, nothing says what is not among them."""
 
 MOST_DATES = 3
 """Dates that single a result out."""
@@ -77,8 +80,8 @@ class Scout:
             return
         members = find_for(query, self._question.topics, turns).names[:MAX_MEMBERS]
         steps = [
-            Query(operation=STEP[outgoing], entity=name, relation=relation, graph_id=query.graph_id)
-            for outgoing, relation in listed(turns[-1:])
+            Query(operation=STEP[way], entity=name, relation=relation, graph_id=query.graph_id, limit=MOST_NAMES)
+            for way, relation in listed(turns[-1:])
             for name in members
         ]
         ends: dict[DirectedRelation, frozenset[str]] = {}
@@ -146,7 +149,8 @@ class Scout:
         found = find(self._question.topics, turns).names
         if last is None:
             return []
-        return dates(self.timing, [each for each in self._meant(last, found) if stands(each.text, last.information)])
+        shown = shown_dates(last)
+        return dates(self.timing, [each for each in self._meant(last, found) if each.text in shown.get(each.name, ())])
 
     def _dated(self, turn: Turn, members: Mapping[str, str]) -> list[Observation]:
         """The facts whose dates say which of what was found are meant."""
@@ -161,7 +165,7 @@ class Scout:
             return []
         if self.timing.asks:
             chosen = unlike(self.timing, chosen)
-            told_apart = len(chosen) <= MOST_LINKED
+            told_apart = 0 < len(chosen) <= MOST_LINKED  # what has no end yet is no answer to when it ended
         else:
             told_apart = tells({each.name for each in chosen}, members)
         if not told_apart:
@@ -208,28 +212,45 @@ class Scout:
         ways: Sequence[Operation] = (Operation.GET_TAIL_RELATIONS, Operation.GET_HEAD_RELATIONS),
         most: int = MOST_RELATIONS,
     ) -> list[Observation]:
-        """Facts of some entities, by relation, those that are most like the question first."""
+        """Facts of some entities, as these are named, by relation, those that are most like the question first.
+
+        Without those that a graph gives in part.
+        """
         listings = [
             Query(operation=operation, entity=entity, graph_id=self._question.graph_id)
             for entity in entities
             for operation in ways
         ]
         steps = [
-            query.model_copy(update={"operation": STEP[query.operation.outgoing], "relation": found.names[place]})
-            for query, found in zip(listings, await self._execute(listings), strict=True)
+            Query(
+                operation=STEP[asked.operation.outgoing],
+                entity=asked.entity,
+                relation=found.names[place],
+                graph_id=asked.graph_id,
+                limit=MOST_NAMES,
+            )
+            for asked, found in zip(listings, await self._execute(listings), strict=True)
             for place in rank_relations(self._question.text, found.names)[:most]
         ]
-        return await self._few(steps)
+        answers = zip(steps, await self._few(steps), strict=False)
+        return [_named(fact, step.entity) for step, fact in answers if len(fact.names) == fact.total]
 
     async def _few(self, steps: Sequence[Query]) -> list[Observation]:
         """The answers to some queries, none where there are too many."""
         return await self._execute(steps) if len(steps) <= MOST_STEPS else []
 
 
+def _named(fact: Observation, entity: str) -> Observation:
+    """A fact about an entity by the name that it was asked about with, which a graph may answer with another one."""
+    return fact.model_copy(update={"query": fact.query.model_copy(update={"entity": entity, "limit": None})})
+
+
 def _untimely(
     timing: Timing, facts: Mapping[str, Mapping[DirectedRelation, Observation]]
 ) -> dict[str, set[DirectedRelation]]:
     """The relations of each topic that lead to nothing at the time in question, if any of the facts have dates."""
+    if timing.limit is None and not timing.asks:
+        return {}
     if not any(fact.times for found in facts.values() for fact in found.values()):
         return {}
     return {topic: {hop for hop, fact in found.items() if not fits(timing, fact)} for topic, found in facts.items()}

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kgr1.agent.spans import MONTHS, fold
-from kgr1.graph.temporal import UNDATED, Span, TimeFilter, parse_date, parse_filter, parse_span
+from kgr1.graph.temporal import OPEN_END, OPEN_START, UNDATED, Span, TimeFilter, parse_date, parse_filter, parse_span
 from kgr1.graph.words import question_words, word_stems
 from kgr1.types import Observation, Question
 
@@ -22,22 +22,29 @@ _MONTH = {name: number for number, name in enumerate(_NAMES.split(), 1)}
 _MONTH_NAME = "|".join(sorted(MONTHS, key=len, reverse=True))
 _DATES = (
     re.compile(r"(?<![\d-])(?P<y>\d{4})-(?P<m>\d\d?)-(?P<d>\d\d?)(?![\d-])"),
-    re.compile(r"(?<![\d-])(?P<m>\d\d?)[-/](?P<d>\d\d?)[-/](?P<y>\d{4})(?![\d-])"),
+    re.compile(r"(?<![\d-])(?P<m>\d\d?)[-/.](?P<d>\d\d?)[-/.](?P<y>\d{4})(?![\d-])"),
     re.compile(
         rf"\b(?P<d>\d\d?)(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<m>{_MONTH_NAME})\.?,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.I
     ),
-    re.compile(rf"\b(?P<m>{_MONTH_NAME})\.?\s+(?P<d>\d\d?)(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})\b", re.I),
+    re.compile(rf"\b(?P<m>{_MONTH_NAME})\.?\s+(?P<d>\d\d?)(?:st|nd|rd|th)?(?:,\s*|\s+)(?P<y>\d{{4}})\b", re.I),
     re.compile(rf"\b(?P<m>{_MONTH_NAME})\.?,?\s+(?:of\s+)?(?P<y>\d{{4}})\b", re.I),
     re.compile(r"(?<![\d-])(?P<y>\d{4})-(?P<m>\d\d)(?![\d-])"),
     re.compile(r"(?<![\w-])(?P<y>[12]\d{3})(?![\w-])"),
 )
-_BEFORE = re.compile(r"\b(?:before|prior to|earlier than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
-_AFTER = re.compile(r"\b(?:after|later than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+_YEARS = re.compile(
+    r"\b(?:between|from)\s+(?P<from>[12]\d{3})\s+(?:and|to|until|till)\s+(?P<to>[12]\d{3})\b", re.IGNORECASE
+)
+_BEFORE = re.compile(r"\b(?P<not>not? )?(?:before|prior to|earlier than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+_AFTER = re.compile(r"\b(?P<not>not? )?(?:after|later than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
 _ASKED = re.compile(
-    r"\b(?:when|point in time|start(?:ing)? time|end(?:ing)? time|start date|end date"
-    r"|(?:what|which)\s+(?:\w+\s+)?(?P<unit>year|month|day|date|time)|the (?:date|year) )\b",
+    r"\b(?:point in time|start(?:ing)? time|end(?:ing)? time|start date|end date"
+    r"|(?:what|which)\s+(?:\w+\s+)?(?P<unit>year|month|day|date|time)(?!\s+(?:zone|care|old)s?\b)"
+    r"|the (?:date|year)(?= \w|\W*$)|and when (?:do|does|did|is|are|was|were|will))\b",
     re.IGNORECASE,
 )
+_OTHERS = r"\b(?:who|whom|whose|what|which|where|why|how)\b"
+_TO = r"(?:in|on|at|by|to|of|for|from|with)"
+_WHEN = re.compile(rf"(?:(?!{_OTHERS}).)*\bwhen\b(?!.*,\s*(?:{_TO}\s+)?{_OTHERS})", re.IGNORECASE | re.DOTALL)
 _END = re.compile(
     r"\b(?:end|ends|ended|ending|leave|leaves|leaving|left|until|till|stop\w*|finish\w*|over)\b", re.IGNORECASE
 )
@@ -65,6 +72,7 @@ class Timing(NamedTuple):
     order: int = 0  # -1: the first is meant, 1: the last
     limit: TimeFilter | None = None
     edge: int = 0  # within which -1: it began, 1: it ended
+    now: bool = False  # what holds still is meant
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +80,7 @@ def read_timing(text: str) -> Timing:
     """What a question says about times.
 
     >>> read_timing("In which month did Iraq first visit China?")
-    Timing(asks=True, parts=2, end=False, order=-1, limit=None, edge=0)
+    Timing(asks=True, parts=2, end=False, order=-1, limit=None, edge=0, now=False)
     >>> read_timing("Who visited China on 16 May 2008?").limit == parse_filter("2008-05-16")
     True
     >>> read_timing("Who visited China after May 2008?").limit == parse_filter("after 2008-05")
@@ -81,36 +89,52 @@ def read_timing(text: str) -> Timing:
     True
     """
     limit = _limit(text)
+    # In "Who was in office when Obama was born?" the time is given.
     asked = None if limit else _ASKED.search(text)
+    asks = asked is not None or (limit is None and _WHEN.match(text) is not None)
     parts = _UNITS.get((asked["unit"] or "").lower(), 3) if asked else 3
     now = limit is None and _NOW.search(text) is not None
     order = -1 if _FIRST.search(text) else 1 if now or _LAST.search(text) else 0
     ends = _END.search(text) is not None
     edge = 0 if limit is None or limit.inside else 1 if ends else -1 if _BEGAN.search(text) else 0
-    return Timing(asked is not None, parts, asked is not None and ends, order, limit, edge)
+    return Timing(asks, parts, asks and ends, order, limit, edge, now)
 
 
 def _limit(text: str) -> TimeFilter | None:
+    years = _YEARS.search(text)
+    if years is not None and (limit := parse_filter(f"{years['from']}/{years['to']}")):
+        return limit
     for form in _DATES:
         found = form.search(text)
-        if found is None:
-            continue
-        groups = found.groupdict()
-        parts = [groups["y"]]
-        month = groups.get("m")
-        if month:
-            number = int(month) if month.isdigit() else _MONTH[month[:3].lower()]
-            parts += [f"{number:02}"] if number else []
-            day = int(groups.get("d") or 0)
-            parts += [f"{day:02}"] if number and day else []
-        before = text[: found.start()]
-        word = "before " if _BEFORE.search(before) else "after " if _AFTER.search(before) else ""
-        return parse_filter(word + "-".join(parts))
+        if found is not None and (limit := parse_filter(_worded(_date_of(found), text[: found.start()]))):
+            return limit
     return None
+
+
+def _date_of(found: re.Match[str]) -> str:
+    """A date as it is read from a question: 2008, 2008-05 or 2008-05-17."""
+    groups = found.groupdict()
+    month, day = groups.get("m"), int(groups.get("d") or 0)
+    if not month:
+        return groups["y"]
+    number = int(month) if month.isdigit() else _MONTH[month[:3].lower()]
+    if number > 12 >= day:
+        number, day = day, number  # 14/12/2008
+    return groups["y"] + (f"-{number:02}" if number else "") + (f"-{day:02}" if number and day else "")
+
+
+def _worded(date: str, before: str) -> str:
+    """A filter from a date and what stands before it in the question."""
+    if found := _BEFORE.search(before):
+        return f"{date}/" if found["not"] else f"before {date}"
+    if found := _AFTER.search(before):
+        return f"/{date}" if found["not"] else f"after {date}"
+    return date
 
 
 def moments_of(found: Observation, names: Collection[str]) -> list[Moment]:
     """The dated facts of those results that are among ``names``."""
+    names = set(names)
     return [
         Moment(name, span, text)
         for name, texts in zip(found.names, found.times, strict=False)
@@ -133,7 +157,10 @@ def meant(question: Question, timing: Timing, moments: Sequence[Moment], others:
         ]
     if timing.asks:
         kept = [each for each in kept if each.name in others] or _alike(question, kept)
+    if timing.now:
+        kept = [each for each in kept if each.span[1] == OPEN_END] or kept
     if timing.order and kept:
+        kept = [each for each in kept if each.span[0] != OPEN_START] or kept
         edges = [each.span[0] for each in kept]
         edge = min(edges) if timing.order < 0 else max(edges)
         kept = [each for each in kept if each.span[0] == edge]
@@ -145,9 +172,12 @@ def fits(timing: Timing, found: Observation) -> bool:
 
     Names of events say when they were, too: *2012 World Series*.
     """
-    limit, moments = timing.limit, moments_of(found, found.names)
+    limit = timing.limit
+    if limit is None and not timing.asks:
+        return True
+    moments = moments_of(found, found.names)
     if limit is None:
-        return not timing.asks or bool(moments) or any(_limit(name) is not None for name in found.names)
+        return bool(moments) or any(_limit(name) is not None for name in found.names)
     if any(holds(each, limit) for each in moments):
         return True
     named = (each for name in found.names if (each := _limit(name)) is not None)

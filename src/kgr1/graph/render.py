@@ -147,10 +147,30 @@ def show_dates(dates: Sequence[str], most: int = _DATES[0]) -> str:
     """
     if not dates:
         return ""
-    shown = [neutralise(date) for date in (dates if len(dates) <= most else (*dates[: most - 1], dates[-1]))]
+    shown = [*map(neutralise, _few(dates, most))]
     if len(dates) > most:
         shown.insert(-1, f"... {len(dates) - most} more ...")
     return f" ({', '.join(shown)})"
+
+
+def dates_behind(name: str, dates: Sequence[str], text: str) -> Sequence[str]:
+    """Those of the ``dates`` of a result that stand behind its name in a rendered text: of many only some do.
+
+    >>> dates_behind("Alien", ("1979", "1991", "2003"), "Alien (1979, ... 1 more ..., 2003), Aliens")
+    ('1979', '2003')
+    >>> dates_behind("Aliens", ("1986",), "Alien (1979, ... 1 more ..., 2003), Aliens")
+    ()
+    """
+    names = {show_name(name), show_name(name, "tree")}
+    for most in (len(dates), *_DATES):
+        shown = show_dates(dates, most)
+        if shown and any(each + shown in text for each in names):
+            return _few(dates, most)
+    return ()
+
+
+def _few(dates: Sequence[str], most: int) -> Sequence[str]:
+    return dates if len(dates) <= most else (*dates[: most - 1], dates[-1])
 
 
 def _page(observation: Observation) -> tuple[int, str]:
