@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from episode_parts import QUESTION, answer, ask, play
 
-from kgr1.agent.observe import MAX_EXPANDED, is_nameless
+from kgr1.agent.observe import MAX_EXPANDED, MAX_VALUES, is_nameless
 from kgr1.agent.policy import count_words
 from kgr1.agent.rank import bm25, rank_relations
 from kgr1.config import RewardSettings
@@ -234,6 +234,15 @@ def test_neighbours_are_bounded() -> None:
     episode = play([ask('get_tail_entities("hub", "to")')], on=graph, expand_mediators=True, observation_tokens=2000)
     assert len(episode.turns[0].expanded) == MAX_EXPANDED
     assert episode.usage.graph_calls == 1 + MAX_EXPANDED * (2 + 2)
+
+
+def test_more_neighbours_than_are_shown_are_hinted_at() -> None:
+    for count, back in ((MAX_VALUES, True), (MAX_VALUES + 1, False), (MAX_VALUES + 1, True)):
+        triples = [("hub", "to", "m.01"), *(("m.01", "stars", f"n{place}") for place in range(count))]
+        triples += [("m.01", "stars", "hub")] * back
+        graph: KnowledgeGraph = GraphStore.from_triples(triples)
+        text = play([ask('get_tail_entities("hub", "to")')], on=graph, expand_mediators=True).turns[0].information
+        assert (", ..." in text) is (count > MAX_VALUES), text
 
 
 def test_what_is_nameless() -> None:

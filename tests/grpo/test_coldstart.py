@@ -27,7 +27,8 @@ from kgr1.grpo.coldstart import (  # noqa: E402
     train_coldstart,
 )
 from kgr1.models.pretrained import agent_settings  # noqa: E402
-from kgr1.models.transformers import TransformersPolicy, encode_prompt  # noqa: E402
+from kgr1.models.tokens import encode_prompt  # noqa: E402
+from kgr1.models.transformers import TransformersPolicy  # noqa: E402
 from kgr1.models.weights import load_model, load_tokenizer  # noqa: E402
 from kgr1.types import GoldAnswer, Observation, Question, StopReason  # noqa: E402
 from small_world import AGENT, small_graph, small_trajectories  # noqa: E402

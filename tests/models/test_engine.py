@@ -66,7 +66,7 @@ def test_greedy_turns_equal_those_of_transformers(tiny_model: Path, rows: int) -
 
 def test_greedy_turns_with_stop_strings_equal_those_of_transformers(taught_model: Path) -> None:
     from kgr1.agent.prompt import build_prompt
-    from kgr1.models.transformers import encode_prompt
+    from kgr1.models.tokens import encode_prompt
     from small_world import AGENT, small_questions
 
     engine = make_engine(taught_model)

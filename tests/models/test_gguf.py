@@ -19,7 +19,7 @@ from engine_parts import TEXTS  # noqa: E402
 from kgr1.errors import MissingExtraError, ModelError  # noqa: E402
 from kgr1.models import unpack, weights  # noqa: E402
 from kgr1.models.gguf import find_gguf, read_header  # noqa: E402
-from kgr1.models.transformers import encode_prompt  # noqa: E402
+from kgr1.models.tokens import encode_prompt  # noqa: E402
 from kgr1.models.unpack import CHATML_TEMPLATE, GEMMA_TEMPLATE, chat_template  # noqa: E402
 from kgr1.models.weights import load_model, load_tokenizer  # noqa: E402
 from tiny import CONTEXT, HEADS, HIDDEN, LAYERS  # noqa: E402

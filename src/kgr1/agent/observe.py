@@ -245,11 +245,12 @@ def is_nameless(name: str, identifier: str) -> bool:
 
 def _few(answer: Observation, without: Container[str]) -> Observation | None:
     """The first neighbours of an answer apart from some, None if there are no others."""
-    pairs = [pair for pair in zip(answer.names, answer.ids, strict=True) if pair[0] not in without][:MAX_VALUES]
-    if not answer.ok or not pairs:
+    others = [pair for pair in zip(answer.names, answer.ids, strict=True) if pair[0] not in without]
+    if not answer.ok or not others:
         return None
-    names, ids = zip(*pairs, strict=True)
-    return answer.model_copy(update={"names": names, "ids": ids, "times": ()})
+    names, ids = zip(*others[:MAX_VALUES], strict=True)
+    total = answer.total - len(answer.names) + len(others)
+    return answer.model_copy(update={"names": names, "ids": ids, "times": (), "total": total})
 
 
 def _in_brackets(facts: Sequence[Observation]) -> str:
@@ -260,7 +261,7 @@ def _in_brackets(facts: Sequence[Observation]) -> str:
         short = relation.rpartition(".")[2] or relation
         same = sum((other.query.relation or "").rpartition(".")[2] == short for other in facts)
         mark = "" if fact.query.operation.outgoing else "^"
-        rest = ", ..." if fact.total > len(fact.names) + 1 else ""
+        rest = ", ..." if fact.total > len(fact.names) else ""
         values = ", ".join(_value(name) for name in fact.names)
         parts.append(f"{mark}{neutralise(short if same == 1 else relation)}: {values}{rest}")
     return f" ({'; '.join(parts)})"

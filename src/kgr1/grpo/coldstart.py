@@ -36,7 +36,7 @@ from kgr1.grpo.order import StagedSampler
 from kgr1.grpo.policy import lora_config, save_policy
 from kgr1.grpo.stages import count_hops, pools
 from kgr1.grpo.tree_attention import takes_trees
-from kgr1.models.transformers import encode_prompt
+from kgr1.models.tokens import encode_prompt, encode_text
 from kgr1.models.weights import LoadedModel
 from kgr1.rewards.outcome import answer_score
 from kgr1.types import Episode, Question, StopReason
@@ -110,7 +110,7 @@ def text_examples(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> list[Exam
     examples = []
     for prompt, reply in pairs:
         read = encode_prompt(tokenizer, prompt)
-        written = tokenizer.encode(reply, add_special_tokens=False, split_special_tokens=True)
+        written = encode_text(tokenizer, reply)
         written = [*written, tokenizer.eos_token_id]
         examples.append(Example((*read, *written), (*(IGNORED for _ in read), *written)))
     return examples
@@ -130,8 +130,7 @@ class _ReplayPolicy:
         return len(self.encode(text))
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return ids
+        return encode_text(self._tokenizer, text)
 
     async def open(self, prompt: str, question: Question, sampling: SamplingSettings) -> _ReplaySession:
         return _ReplaySession(self, encode_prompt(self._tokenizer, prompt), self._steps)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kgr1.models.layers import hidden_states, layers_of
+from kgr1.models.tokens import encode_text
 
 MOST_TEXTS = 1 << 16
 """Vectors of texts that are kept, 150 MB with 576 numbers each."""
@@ -47,9 +48,7 @@ class Context:
 
     def _read(self, texts: Sequence[str]) -> torch.Tensor:
         device = self._model.get_input_embeddings().weight.device
-        rows = [
-            self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True) or [0] for text in texts
-        ]
+        rows = [encode_text(self._tokenizer, text) or [0] for text in texts]
         longest = max(map(len, rows))
         there = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
         (states,) = hidden_states(

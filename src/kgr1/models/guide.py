@@ -12,6 +12,7 @@ from llguidance.hf import from_tokenizer
 
 from kgr1.agent.policy import Grammar
 from kgr1.errors import ModelError
+from kgr1.models.tokens import encode_text
 
 
 class Guides:
@@ -92,9 +93,8 @@ class Guide:
         self.expected = self._grammar.expected(text) if self.choices else []
 
     def _choices(self, text: str, space: int) -> list[list[int]]:
-        encode = self._guides.tokenizer.encode
         texts = self._grammar.choices(text)
-        found = [encode(choice, add_special_tokens=False, split_special_tokens=True) for choice in texts]
+        found = [encode_text(self._guides.tokenizer, choice) for choice in texts]
         fitting = [ids for ids in found if len(ids) < space and self._matcher.validate_tokens(ids) == len(ids)]
         # With one that does not fit left out, the choice would not be the model's.
         return fitting if len(fitting) == len(texts) > 1 else []

@@ -31,11 +31,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kgr1.agent.parse import valid_unicode
 from kgr1.agent.rank import whole_words
 from kgr1.models.choice import continuation_scores
 from kgr1.models.kv_cache import RowCache
 from kgr1.models.passes import read
+from kgr1.models.tokens import encode_text
 from kgr1.types import DirectedRelation
 
 EXAMPLES = (
@@ -142,10 +142,7 @@ class Meaning:
         return self._encode(f"{before} {' '.join(question.split())}")[-MOST_TOKENS:]
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(
-            valid_unicode(text), add_special_tokens=False, split_special_tokens=True
-        )
-        return ids
+        return encode_text(self._tokenizer, text)
 
 
 class _Examples:

@@ -44,6 +44,7 @@ from kgr1.agent.rank import bm25, whole_words
 from kgr1.errors import ModelError
 from kgr1.models.context import Context
 from kgr1.models.pretrained import RANKER_FILE
+from kgr1.models.tokens import encode_text
 from kgr1.types import DirectedRelation
 
 WIDTH = 128
@@ -334,7 +335,7 @@ class Ranker:
         if word not in self._known:
             if len(self._known) >= MOST_WORDS:
                 self._known.clear()
-            ids = self._tokenizer.encode(f" {word}", add_special_tokens=False, split_special_tokens=True)
+            ids = encode_text(self._tokenizer, f" {word}")
             rows = self._embeddings[torch.tensor(ids, device=self._embeddings.device)].float().cpu()
             self._known[word] = functional.normalize(((rows - self._mean) / self._std).mean(0), dim=0)
         return self._known[word]

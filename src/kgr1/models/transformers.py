@@ -12,6 +12,7 @@ from kgr1.models.meaning import Meaning
 from kgr1.models.pretrained import policy_folder
 from kgr1.models.ranker import Ranker
 from kgr1.models.row import Row
+from kgr1.models.tokens import encode_prompt, encode_text
 from kgr1.models.verifier import Verifier
 from kgr1.models.weights import load_model
 from kgr1.types import FinishReason, Question
@@ -53,8 +54,7 @@ class TransformersPolicy:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text that is appended to a context; no special tokens are added or recognised."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-        return ids
+        return encode_text(self.tokenizer, text)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of the user message in the model's chat template, up to where the agent begins to write."""
@@ -64,14 +64,6 @@ class TransformersPolicy:
         """See :class:`kgr1.agent.policy.Policy`."""
         ids = self.encode_prompt(prompt)
         return TransformersSession(self, await self.engine.open(ids, sampling))
-
-
-def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of ``prompt`` as the user's message, with the header of the assistant's reply."""
-    ids: list[int] = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-    return ids
 
 
 class TransformersSession:

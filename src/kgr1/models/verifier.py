@@ -35,7 +35,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from kgr1.agent.parse import valid_unicode
 from kgr1.agent.prior import Verdict
 from kgr1.agent.rank import whole_words
 from kgr1.errors import ModelError
@@ -43,6 +42,7 @@ from kgr1.models.choice import tree_mask
 from kgr1.models.layers import hidden_states, layers_of
 from kgr1.models.low_rank import LowRank, Sizes, linear_sizes
 from kgr1.models.pretrained import VERIFIER_FILE
+from kgr1.models.tokens import encode_text
 from kgr1.models.tree import build_tree
 from kgr1.types import DirectedRelation, Outcome
 
@@ -223,10 +223,7 @@ class Verifier:
         return [*ids, *(self._encode(", ...") if found.total > SHOWN else [])]
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(
-            valid_unicode(text), add_special_tokens=False, split_special_tokens=True
-        )
-        return ids
+        return encode_text(self._tokenizer, text)
 
 
 def _read_layers(model: Any) -> tuple[int, int]:
