@@ -229,6 +229,16 @@ def test_a_date_that_was_left_out_behind_one_name_is_not_shown_by_another() -> N
     }
 
 
+def test_entities_whose_names_differ_in_case_are_not_one() -> None:
+    shown = [turn("A", "lives in", "US"), turn("Us", "director", "Peele")]
+    assert find_supports(["A"], ["Peele"], shown) == ((),)
+    assert find_supports(["A"], ["us"], shown) == ((Triple("A", "lives in", "US"),),)
+    assert find_supports(["a"], ["US"], shown) == ((Triple("A", "lives in", "US"),),)
+    # A topic may stand in the facts as the question spells it, and as the graph does.
+    both = [turn("France", "borders", "Spain"), turn("france", "capital", "Paris")]
+    assert all(find_supports(["france"], ["Spain", "Paris"], both))
+
+
 def test_what_two_topics_have_in_common_takes_a_fact_about_each() -> None:
     shown = [turn("France", "borders", "Belgium", "Spain"), turn("Germany", "borders", "Belgium", "Poland")]
     both = (Triple("France", "borders", "Belgium"), Triple("Germany", "borders", "Belgium"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -65,8 +65,7 @@ def shown_dates(turn: Turn) -> dict[str, set[str]]:
 
 
 def _result(triple: Triple, observation: Observation, dates: tuple[str, ...], *, linked: bool) -> _Result:
-    head, tail = lookup_key(triple.head), lookup_key(triple.tail)
-    asked, found = (head, tail) if observation.query.operation.outgoing else (tail, head)
+    asked, found = (triple.head, triple.tail) if observation.query.operation.outgoing else (triple.tail, triple.head)
     return _Result(triple, asked, found, dates, linked)
 
 
@@ -92,6 +91,8 @@ def find_supports(
     return tuple(trace.support(answer) for answer in answers)
 
 
+_FORMS: tuple[Callable[[str], str], ...] = (lookup_key, normalise)  # the same but for its spelling, and alike
+
 Steps = dict[str, tuple[str, int] | None]
 """How a search came to an entity: from which one, and by which fact; None where it began."""
 
@@ -105,13 +106,14 @@ class _Trace:
         self._number = {triple: number for number, triple in enumerate(self._triples)}
         self._neighbours: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for number, triple in enumerate(self._triples):
-            head, tail = lookup_key(triple.head), lookup_key(triple.tail)
-            self._neighbours[head].append((tail, number))
-            self._neighbours[tail].append((head, number))
-        self._alike: dict[str, list[str]] = defaultdict(list)
+            self._neighbours[triple.head].append((triple.tail, number))
+            self._neighbours[triple.tail].append((triple.head, number))
+        self._alike: tuple[dict[str, list[str]], ...] = (defaultdict(list), defaultdict(list))
         for node in self._neighbours:
-            self._alike[normalise(node)].append(node)
-        self._topics = [node for topic in topics for node in self._nodes(topic)]
+            for alike, form in zip(self._alike, _FORMS, strict=True):
+                alike[form(node)].append(node)
+        # What was asked about may be spelt as in the question, and its results as in the graph.
+        self._topics = [node for topic in topics for node in self._like(topic)]
         self._reached = self._search(self._topics)
         self._apart = [self._search([topic], past=set(self._topics) - {topic}) for topic in dict.fromkeys(self._topics)]
 
@@ -122,9 +124,12 @@ class _Trace:
         return tuple(self._triples[number] for number in sorted(used))
 
     def _nodes(self, name: str) -> list[str]:
-        """The shown entities that a name stands for: the one that has it, else those with the same normal form."""
-        key = lookup_key(name)
-        return [key] if key in self._neighbours else self._alike.get(normalise(name), [])
+        """The shown entities that a name stands for: the one that has it, else those that are like it."""
+        return [name] if name in self._neighbours else self._like(name)
+
+    def _like(self, name: str) -> list[str]:
+        """The shown entities with the same name but for its spelling, else those with the same normal form."""
+        return next(filter(None, (alike.get(form(name)) for alike, form in zip(self._alike, _FORMS, strict=True))), [])
 
     def _way_to(self, node: str) -> set[int]:
         if node not in self._topics:
