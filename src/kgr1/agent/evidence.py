@@ -55,12 +55,13 @@ def _results(turns: Iterable[Turn]) -> Iterator[_Result]:
 
 def shown_dates(turn: Turn) -> dict[str, set[str]]:
     """The dates that stood behind each result in the observation of a turn; names without any are left out."""
+    beside = (each for fact in (*turn.expanded, *turn.linked) for each in zip(fact.names, fact.times, strict=False))
+    found = turn.observation
+    listed = () if found is None else zip(found.names[: turn.shown], found.times, strict=False)
     shown: dict[str, set[str]] = {}
-    for observation in (turn.observation, *turn.expanded, *turn.linked):
-        if observation is not None:
-            for name, dates in zip(observation.names, observation.times, strict=False):
-                if seen := dates_behind(name, dates, turn.information):
-                    shown.setdefault(name, set()).update(seen)
+    for name, dates in (*listed, *beside):
+        if seen := dates_behind(name, dates, turn.information):
+            shown.setdefault(name, set()).update(seen)
     return shown
 
 
