@@ -68,7 +68,8 @@ def score(question: Question, found: Observation) -> float:
     timing = read_timing(text_without_topics(question))
     others = [topic for topic in question.topics if topic != found.query.entity]
     moments = meant(question, timing, moments_of(found, found.names), others)
-    answer = dates(timing, moments) if timing.asks else [moment.name for moment in moments]
+    names, when = [moment.name for moment in moments], dates(timing, moments) if timing.asks else []
+    answer = [*names, *when] if timing.named or not when else when
     return score_answers(answer or found.names, question.answers).f1
 
 

@@ -87,6 +87,8 @@ def test_dates_are_read_as_people_write_them(text: str, limit: str | None) -> No
         ("When was she born, and who was her mother?", True, 3, False),
         ("When he was presented with the award, what was the date?", True, 3, False),
         ("What are the dates of her terms?", False, 3, False),
+        ("When did his wife die?", True, 3, True),
+        ("When did they break up?", True, 3, True),
     ],
 )
 def test_some_questions_ask_for_a_time(text: str, asks: bool, parts: int, end: bool) -> None:
@@ -125,6 +127,47 @@ def test_of_several_topics_the_time_is_that_of_their_fact() -> None:
     ended = played("When did Straw stop being that?", "Straw", "Home Secretary", walk=OFFICE)
     assert ended.answers == ("2001",)
     assert {(t.head, t.relation, t.tail) for t in supports(ended)[0]} == {("Straw", "office", "Home Secretary")}
+
+
+@pytest.mark.parametrize(
+    ("text", "both", "named"),
+    [
+        ("What is the office of Straw and start time?", False, True),
+        ("Who published it and when?", False, True),
+        ("What award did he win and when did he acquire it?", False, True),
+        ("What is the start time and the end time of Straw as Secretary?", True, False),
+        ("What are start and end time of his term?", True, False),
+        ("When did it start?", False, False),
+        ("Who won?", False, False),
+    ],
+)
+def test_a_question_may_ask_for_start_and_end_or_for_what_it_is_the_time_of(text: str, both: bool, named: bool) -> None:
+    timing = read_timing(text)
+    assert (timing.both, timing.named) == (both, named)
+
+
+def test_names_are_answered_with_their_dates_and_spans_with_both_ends() -> None:
+    offices = {"Foreign Secretary", "Home Secretary"}
+    assert set(played("what is the office of Straw and start time", "Straw", walk=OFFICE).answers) == offices | {
+        "2001",
+        "1997",
+    }
+    ends = played("start time and end time of Straw as that?", "Straw", "Home Secretary", walk=OFFICE)
+    assert ends.answers == ("1997", "2001")
+    assert all(supports(ends))
+
+
+def test_accents_do_not_keep_a_result_from_being_meant() -> None:
+    rows = [(name, "award received", "Golden Ball") for name in ("Diego Maradona", "Romário")]
+    spans = [parse_span(year) or UNDATED for year in ("1986", "1994")]
+    walk = [
+        ask('get_head_relations("Golden Ball")'),
+        ask('get_head_entities("Golden Ball", "award received")'),
+        answer('["*"]'),
+    ]
+    settings = {"sets": True, "observation_tokens": 5000, "comparisons": True}
+    question = named("Golden Ball", text="when did romario receive the golden ball")
+    assert play(walk, on=GraphStore.from_triples(rows, spans=spans), question=question, **settings).answers == ("1994",)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ class _Loop:
         names = tuple(shown.get(name, name) for name in names)
         if not self.agent.sets or FOUND not in names:
             return names
-        found = self.scout.dates(self.turns) or find(self.question.topics, self.turns).names
+        found = self.scout.answers(self.turns)
         unique: dict[str, str] = {}
         for name in names:
             for each in found if name == FOUND else (name,):

@@ -152,6 +152,11 @@ class Scout:
         shown = shown_dates(last)
         return dates(self.timing, [each for each in self._meant(last, found) if each.text in shown.get(each.name, ())])
 
+    def answers(self, turns: Sequence[Turn]) -> list[str]:
+        """What ``*`` stands for in an answer: what is found, or the dates that are asked for, or both."""
+        names, when = find(self._question.topics, turns).names, self.dates(turns)
+        return [*names, *when] if self.timing.named or not when else when
+
     def _dated(self, turn: Turn, members: Mapping[str, str]) -> list[Observation]:
         """The facts whose dates say which of what was found are meant."""
         result = turn.observation

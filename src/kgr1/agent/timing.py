@@ -39,14 +39,21 @@ _AFTER = re.compile(r"\b(?P<not>not? )?(?:after|later than)\W+(?:\w+\W+){0,2}$",
 _ASKED = re.compile(
     r"\b(?:point in time|start(?:ing)? time|end(?:ing)? time|start date|end date"
     r"|(?:what|which)\s+(?:\w+\s+)?(?P<unit>year|month|day|date|time)(?!\s+(?:zone|care|old)s?\b)"
-    r"|the (?:date|year)(?= \w|\W*$)|and when (?:do|does|did|is|are|was|were|will))\b",
+    r"|the (?:date|year)(?= \w|\W*$)|and when(?= (?:do|does|did|is|are|was|were|will)\b|\W*$))\b",
     re.IGNORECASE,
 )
 _OTHERS = r"\b(?:who|whom|whose|what|which|where|why|how)\b"
 _TO = r"(?:in|on|at|by|to|of|for|from|with)"
 _WHEN = re.compile(rf"(?:(?!{_OTHERS}).)*\bwhen\b(?!.*,\s*(?:{_TO}\s+)?{_OTHERS})", re.IGNORECASE | re.DOTALL)
+_EDGE = re.compile(r"\b(?:start|end)(?=(?:ing)?\s+(?:and\s+|time|date))", re.IGNORECASE)
+_AND_WHEN = re.compile(
+    rf"{_OTHERS}.*\band\s+(?:the\s+)?(?:start(?:ing)? (?:time|date)|end(?:ing)? (?:time|date)|point in time|when)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _END = re.compile(
-    r"\b(?:end|ends|ended|ending|leave|leaves|leaving|left|until|till|stop\w*|finish\w*|over)\b", re.IGNORECASE
+    r"\b(?:end|ends|ended|ending|leave|leaves|leaving|left|until|till|stop\w*|finish\w*|over|die[sd]?|death|divorc\w*"
+    r"|retire\w*|cease\w*|no longer|br[eo]a?ke? up)\b",
+    re.IGNORECASE,
 )
 _FIRST = re.compile(r"\b(?:first|earliest)\b", re.IGNORECASE)
 _LAST = re.compile(r"\b(?:last|latest|most recent(?:ly)?)\b", re.IGNORECASE)
@@ -73,6 +80,8 @@ class Timing(NamedTuple):
     limit: TimeFilter | None = None
     edge: int = 0  # within which -1: it began, 1: it ended
     now: bool = False  # what holds still is meant
+    both: bool = False  # asks for the start and the end
+    named: bool = False  # asks for what the time is of, too
 
 
 @lru_cache(maxsize=1024)
@@ -80,7 +89,7 @@ def read_timing(text: str) -> Timing:
     """What a question says about times.
 
     >>> read_timing("In which month did Iraq first visit China?")
-    Timing(asks=True, parts=2, end=False, order=-1, limit=None, edge=0, now=False)
+    Timing(asks=True, parts=2, end=False, order=-1, limit=None, edge=0, now=False, both=False, named=False)
     >>> read_timing("Who visited China on 16 May 2008?").limit == parse_filter("2008-05-16")
     True
     >>> read_timing("Who visited China after May 2008?").limit == parse_filter("after 2008-05")
@@ -97,7 +106,9 @@ def read_timing(text: str) -> Timing:
     order = -1 if _FIRST.search(text) else 1 if now or _LAST.search(text) else 0
     ends = _END.search(text) is not None
     edge = 0 if limit is None or limit.inside else 1 if ends else -1 if _BEGAN.search(text) else 0
-    return Timing(asks, parts, asks and ends, order, limit, edge, now)
+    both = asks and len({found[0].lower() for found in _EDGE.finditer(text)}) > 1
+    named = asks and not both and _AND_WHEN.match(text) is not None
+    return Timing(asks, parts, asks and ends, order, limit, edge, now, both, named)
 
 
 def _limit(text: str) -> TimeFilter | None:
@@ -212,18 +223,18 @@ def _beside(question: Question, moments: Sequence[Moment]) -> list[Moment]:
 
 def _alike(question: Question, moments: Sequence[Moment]) -> list[Moment]:
     """Those whose names have most words in common with the question."""
-    words = word_stems(" ".join(question_words(question)))
-    shared = {name: len(words & word_stems(name)) for name in {each.name for each in moments}}
+    words = word_stems(fold(" ".join(question_words(question))))
+    shared = {name: len(words & word_stems(fold(name))) for name in {each.name for each in moments}}
     most = max(shared.values(), default=0)
     return [each for each in moments if shared[each.name] == most]
 
 
 def unlike(timing: Timing, moments: Sequence[Moment]) -> list[Moment]:
     """The first of those that begin, or end, at the same time, as exactly as is asked for; none without a date."""
-    kept: dict[str, Moment] = {}
+    kept: dict[tuple[str, ...], Moment] = {}
     for each in moments:
-        if date := _date(timing, each):
-            kept.setdefault(date, each)
+        if when := _when(timing, each):
+            kept.setdefault(when, each)
     return list(kept.values())
 
 
@@ -235,11 +246,11 @@ def dates(timing: Timing, moments: Sequence[Moment]) -> list[str]:
     >>> dates(Timing(asks=True, end=True), [Moment("A", (0, 0), "1970-01-01/1971")])
     ['1971']
     """
-    return [_date(timing, each) for each in unlike(timing, moments)]
+    return [*dict.fromkeys(date for each in moments for date in _when(timing, each))]
 
 
-def _date(timing: Timing, moment: Moment) -> str:
-    """When a moment begins, or ends; empty if that has no date."""
+def _when(timing: Timing, moment: Moment) -> tuple[str, ...]:
+    """When a moment begins, or ends, or both; empty if that has no date."""
     start, slash, end = moment.text.partition("/")
-    edge = end if timing.end and slash else start
-    return "-".join(edge.split("-")[: timing.parts]) if edge and edge[0] != "-" else ""
+    edges = (start, end) if timing.both else (end if timing.end and slash else start,)
+    return tuple("-".join(edge.split("-")[: timing.parts]) for edge in edges if edge and edge[0] != "-")
