@@ -137,7 +137,10 @@ def test_of_several_topics_the_time_is_that_of_their_fact() -> None:
         ("What award did he win and when did he acquire it?", False, True),
         ("What is the start time and the end time of Straw as Secretary?", True, False),
         ("What are start and end time of his term?", True, False),
+        ("When did it start and end?", True, False),
+        ("When did she begin and finish working there?", True, False),
         ("When did it start?", False, False),
+        ("What is the end time and end cause of it?", False, False),
         ("Who won?", False, False),
     ],
 )

@@ -45,7 +45,10 @@ _ASKED = re.compile(
 _OTHERS = r"\b(?:who|whom|whose|what|which|where|why|how)\b"
 _TO = r"(?:in|on|at|by|to|of|for|from|with)"
 _WHEN = re.compile(rf"(?:(?!{_OTHERS}).)*\bwhen\b(?!.*,\s*(?:{_TO}\s+)?{_OTHERS})", re.IGNORECASE | re.DOTALL)
-_EDGE = re.compile(r"\b(?:start|end)(?=(?:ing)?\s+(?:and\s+|time|date))", re.IGNORECASE)
+_ENDS = r"(?P<{}>start|begin|end|finish)(?:ing)?"
+_BOTH = re.compile(
+    rf"\b{_ENDS.format('one')}(?:\s+(?:time|date))?\s+and\s+(?:the\s+)?{_ENDS.format('other')}\b", re.IGNORECASE
+)
 _AND_WHEN = re.compile(
     rf"{_OTHERS}.*\band\s+(?:the\s+)?(?:start(?:ing)? (?:time|date)|end(?:ing)? (?:time|date)|point in time|when)\b",
     re.IGNORECASE | re.DOTALL,
@@ -106,7 +109,8 @@ def read_timing(text: str) -> Timing:
     order = -1 if _FIRST.search(text) else 1 if now or _LAST.search(text) else 0
     ends = _END.search(text) is not None
     edge = 0 if limit is None or limit.inside else 1 if ends else -1 if _BEGAN.search(text) else 0
-    both = asks and len({found[0].lower() for found in _EDGE.finditer(text)}) > 1
+    edges = _BOTH.search(text) if asks else None
+    both = edges is not None and edges["one"].casefold() != edges["other"].casefold()
     named = asks and not both and _AND_WHEN.match(text) is not None
     return Timing(asks, parts, asks and ends, order, limit, edge, now, both, named)
 
