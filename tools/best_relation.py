@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kgr1.agent.timing import dates, meant, moments_of, read_timing
+from kgr1.agent.timing import answers, dates, meant, moments_of, read_timing
 from kgr1.cli.bars import StepBar
 from kgr1.cli.console import out
 from kgr1.cli.sources import load_question_set, open_graph
@@ -69,8 +69,7 @@ def score(question: Question, found: Observation) -> float:
     others = [topic for topic in question.topics if topic != found.query.entity]
     moments = meant(question, timing, moments_of(found, found.names), others)
     names, when = [moment.name for moment in moments], dates(timing, moments) if timing.asks else []
-    answer = [*names, *when] if timing.named or not when else when
-    return score_answers(answer or found.names, question.answers).f1
+    return score_answers(answers(timing, names, when) or found.names, question.answers).f1
 
 
 if __name__ == "__main__":

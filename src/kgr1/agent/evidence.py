@@ -92,8 +92,6 @@ def find_supports(
     return tuple(trace.support(answer) for answer in answers)
 
 
-_FORMS: tuple[Callable[[str], str], ...] = (lookup_key, normalise)  # the same but for its spelling, and alike
-
 Steps = dict[str, tuple[str, int] | None]
 """How a search came to an entity: from which one, and by which fact; None where it began."""
 
@@ -109,10 +107,7 @@ class _Trace:
         for number, triple in enumerate(self._triples):
             self._neighbours[triple.head].append((triple.tail, number))
             self._neighbours[triple.tail].append((triple.head, number))
-        self._alike: tuple[dict[str, list[str]], ...] = (defaultdict(list), defaultdict(list))
-        for node in self._neighbours:
-            for alike, form in zip(self._alike, _FORMS, strict=True):
-                alike[form(node)].append(node)
+        self._alike = [(form, _by_form(form, self._neighbours)) for form in (lookup_key, normalise)]
         # What was asked about may be spelt as in the question, and its results as in the graph.
         self._topics = [node for topic in topics for node in self._like(topic)]
         self._reached = self._search(self._topics)
@@ -130,7 +125,7 @@ class _Trace:
 
     def _like(self, name: str) -> list[str]:
         """The shown entities with the same name but for its spelling, else those with the same normal form."""
-        return next(filter(None, (alike.get(form(name)) for alike, form in zip(self._alike, _FORMS, strict=True))), [])
+        return next((found for form, nodes in self._alike if (found := nodes.get(form(name)))), [])
 
     def _way_to(self, node: str) -> set[int]:
         if node not in self._topics:
@@ -175,6 +170,13 @@ class _Trace:
 
     def _with_way(self, result: _Result) -> set[int]:
         return _way(self._reached, result.asked) | {self._number[result.triple]}
+
+
+def _by_form(form: Callable[[str], str], names: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(form(name), []).append(name)
+    return groups
 
 
 def _way(reached: Steps, node: str) -> set[int]:

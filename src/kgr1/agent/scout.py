@@ -17,7 +17,7 @@ from kgr1.agent.found import MAX_MEMBERS, asked_about, done, find, find_for, las
 from kgr1.agent.prior import listed
 from kgr1.agent.rank import rank_relations
 from kgr1.agent.retrieve import Retriever
-from kgr1.agent.timing import Moment, Timing, dates, fits, holds, meant, moments_of, read_timing, unlike
+from kgr1.agent.timing import Moment, Timing, answers, dates, fits, holds, meant, moments_of, read_timing, unlike
 from kgr1.config import AgentSettings
 from kgr1.graph.render import neutralise
 from kgr1.graph.words import text_without_topics
@@ -154,8 +154,7 @@ class Scout:
 
     def answers(self, turns: Sequence[Turn]) -> list[str]:
         """What ``*`` stands for in an answer: what is found, or the dates that are asked for, or both."""
-        names, when = find(self._question.topics, turns).names, self.dates(turns)
-        return [*names, *when] if self.timing.named or not when else when
+        return answers(self.timing, find(self._question.topics, turns).names, self.dates(turns))
 
     def _dated(self, turn: Turn, members: Mapping[str, str]) -> list[Observation]:
         """The facts whose dates say which of what was found are meant."""

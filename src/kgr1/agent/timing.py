@@ -36,8 +36,9 @@ _YEARS = re.compile(
 )
 _BEFORE = re.compile(r"\b(?P<not>not? )?(?:before|prior to|earlier than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
 _AFTER = re.compile(r"\b(?P<not>not? )?(?:after|later than)\W+(?:\w+\W+){0,2}$", re.IGNORECASE)
+_TIMES = r"point in time|start(?:ing)? (?:time|date)|end(?:ing)? (?:time|date)"
 _ASKED = re.compile(
-    r"\b(?:point in time|start(?:ing)? time|end(?:ing)? time|start date|end date"
+    rf"\b(?:{_TIMES}"
     r"|(?:what|which)\s+(?:\w+\s+)?(?P<unit>year|month|day|date|time)(?!\s+(?:zone|care|old)s?\b)"
     r"|the (?:date|year)(?= \w|\W*$)|and when(?= (?:do|does|did|is|are|was|were|will)\b|\W*$))\b",
     re.IGNORECASE,
@@ -49,10 +50,7 @@ _ENDS = r"(?P<{}>start|begin|end|finish)(?:ing)?"
 _BOTH = re.compile(
     rf"\b{_ENDS.format('one')}(?:\s+(?:time|date))?\s+and\s+(?:the\s+)?{_ENDS.format('other')}\b", re.IGNORECASE
 )
-_AND_WHEN = re.compile(
-    rf"{_OTHERS}.*\band\s+(?:the\s+)?(?:start(?:ing)? (?:time|date)|end(?:ing)? (?:time|date)|point in time|when)\b",
-    re.IGNORECASE | re.DOTALL,
-)
+_AND_WHEN = re.compile(rf"{_OTHERS}.*\band\s+(?:the\s+)?(?:{_TIMES}|when)\b", re.IGNORECASE | re.DOTALL)
 _END = re.compile(
     r"\b(?:end|ends|ended|ending|leave|leaves|leaving|left|until|till|stop\w*|finish\w*|over|die[sd]?|death|divorc\w*"
     r"|retire\w*|cease\w*|no longer|br[eo]a?ke? up)\b",
@@ -251,6 +249,11 @@ def dates(timing: Timing, moments: Sequence[Moment]) -> list[str]:
     ['1971']
     """
     return [*dict.fromkeys(date for each in moments for date in _when(timing, each))]
+
+
+def answers(timing: Timing, names: Sequence[str], when: Sequence[str]) -> list[str]:
+    """What a question asks for of results and their :func:`dates`: the names, the dates if there are any, or both."""
+    return [*names, *when] if timing.named or not when else [*when]
 
 
 def _when(timing: Timing, moment: Moment) -> tuple[str, ...]:
